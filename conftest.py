@@ -1,0 +1,3 @@
+"""The kit's own fixtures, for every test of the house."""
+
+pytest_plugins = ["msingi.kit.testing"]

@@ -1,0 +1,21 @@
+"""The only list of products."""
+
+from collections.abc import Iterable
+from importlib import import_module
+
+from msingi.kit.product import Product
+
+NAMES = ("accounts", "notes", "tasks")
+
+
+class UnknownProduct(Exception):
+    """A product that is in no catalogue was asked for."""
+
+
+def products(names: Iterable[str] | None = None) -> list[Product]:
+    """These products, or all of them. Raises UnknownProduct, which says what there is."""
+    wanted = list(names) if names is not None else list(NAMES)
+    for name in wanted:
+        if name not in NAMES:
+            raise UnknownProduct(f"there is no product {name!r}; there are {', '.join(NAMES)}")
+    return [import_module(f"msingi.products.{name}.product").product for name in wanted]

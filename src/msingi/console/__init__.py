@@ -1,0 +1,1 @@
+"""The web face that ties the products together."""

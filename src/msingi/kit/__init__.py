@@ -1,0 +1,1 @@
+"""The shared floor: no product's name stands in it."""

@@ -1,0 +1,138 @@
+"""From a list of products to one ASGI application: the same for one product alone and for all together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import socketio
+import structlog
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, ControllerRouterHandler
+
+from msingi.kit import auth, db, drain, health, http, live, mail, replies, revocations, state, tokens
+from msingi.kit.auth import Gate
+from msingi.kit.config import Settings
+from msingi.kit.edge import Edge
+from msingi.kit.idempotency import Idempotency
+from msingi.kit.limits import Limit
+from msingi.kit.product import Product
+from msingi.kit.reading import KitRequest
+
+log = structlog.get_logger("app")
+Watch = Callable[[], Coroutine[Any, Any, None]]
+
+
+def build(
+    settings: Settings,
+    products: Sequence[Product],
+    *,
+    parts: Mapping[type, Any] | None = None,
+    pages: Sequence[ControllerRouterHandler] = (),
+    **more: Any,
+) -> ASGIApp:
+    """The application that serves these products. `pages` are routes beside theirs; `more` goes to Litestar."""
+    auth.roles_known(products)
+    inner = Litestar(
+        route_handlers=[
+            *(route for product in products for route in [product.router(), *product.root_routes]),
+            *(live.sse_handler(product.name) for product in products if product.topics),
+            *health.routes,
+            *pages,
+        ],
+        lifespan=[lambda app: _lifespan(settings, products, parts or {})],
+        dependencies={
+            "actor": http.given_actor,
+            "page": http.given_page,
+            "where": http.given_where,
+            "if_match": http.given_if_match,
+        },
+        middleware=[Gate(), Limit(), Idempotency()],
+        exception_handlers=replies.HANDLERS,
+        request_class=KitRequest,
+        response_class=replies.KitResponse,
+        request_max_body_size=None,  # the edge counts, before anything is read
+        openapi_config=_openapi(settings),
+        logging_config=None,
+        debug=False,
+        **more,
+    )
+    sockets = live.make_socket_server(tokens.identify_token)
+    return Edge(socketio.ASGIApp(sockets, other_asgi_app=inner), settings)
+
+
+async def prepare(settings: Settings, products: Sequence[Product]) -> None:
+    """Bring every collection's validator and indexes up to date: once, before the processes start."""
+    async with state.running(settings, products):
+        await prepare_running(products)
+
+
+async def prepare_running(products: Sequence[Product]) -> None:
+    """The same for a process that runs already."""
+    kept = [*revocations.stores(), *mail.stores()]
+    await db.prepare([*kept, *(store for product in products for store in product.all_stores)])
+
+
+async def plant(settings: Settings, products: Sequence[Product], parts: Mapping[type, Any] | None = None) -> list[str]:
+    """Plant the demo data of each product that holds none yet; returns the names of those."""
+    async with state.running(settings, products, parts):
+        planted = []
+        for product in products:
+            if product.plant and not await _holds_anything(product):
+                await product.plant()
+                planted.append(product.name)
+        return planted
+
+
+async def _holds_anything(product: Product) -> bool:
+    for store in product.stores:
+        if await store.exists({}):
+            return True
+    return False
+
+
+@asynccontextmanager
+async def _lifespan(settings: Settings, products: Sequence[Product], parts: Mapping[type, Any]) -> AsyncIterator[None]:
+    """What a web process keeps doing beside its requests, from its first breath to its last."""
+    async with state.running(settings, products, parts):
+        drain.install()
+        watches = [revocations.run_watch, live.run_tailer, *(watch for product in products for watch in product.watch)]
+        running = [asyncio.create_task(_kept_going(watch)) for watch in watches]
+        log.info("web_started", products=[product.name for product in products])
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            log.info("web_stopped")
+
+
+async def _kept_going(watch: Watch) -> None:
+    """Start a watch again whenever it fails: it is needed as long as the process lives."""
+    while True:
+        try:
+            await watch()
+            return
+        except Exception:  # noqa: BLE001  (whatever it was, the next try may find it gone)
+            log.warning("watch_failed", watch=getattr(watch, "__qualname__", str(watch)), exc_info=True)
+            await asyncio.sleep(0.5)
+
+
+def _openapi(settings: Settings) -> OpenAPIConfig:
+    """The schema only; the console serves it and its readers at their fixed addresses."""
+    schemes = {
+        "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+        "session": SecurityScheme(type="apiKey", name="__Host-sid", security_scheme_in="cookie"),
+    }
+    return OpenAPIConfig(
+        title="Msingi",
+        version="0.1.0",
+        path="/_openapi",
+        render_plugins=[],
+        use_handler_docstrings=True,
+        components=Components(security_schemes=schemes),
+        create_examples=False,
+    )

@@ -1,0 +1,115 @@
+"""Who asks, and the gate: without an actor nothing opens but what a route declares public."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from msingi.kit import csrf, revocations, tokens
+from msingi.kit.actors import Actor, grant, permissions_of
+from msingi.kit.errors import Forbidden, SignInFirst
+
+__all__ = ["NOTHING", "Actor", "Gate", "Visible", "grant", "identify_cookie_with", "permissions_of", "scope_filter"]
+
+Where = dict[str, Any]
+Identify = Callable[[str], Awaitable[Actor | None]]
+NOTHING: Where = {"_id": {"$in": []}}
+log = structlog.get_logger("auth")
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What of a collection an actor may see, said once for lists and for single documents.
+
+    `where` gives the filter of what is theirs; who holds the permission `all_with` sees everything.
+    """
+
+    where: Callable[[Actor], Where]
+    all_with: str | None = None
+
+
+def scope_filter(actor: Actor, visible: Visible) -> Where:
+    """The Mongo filter of what `actor` may see. A rule that fails shows nothing: no policy means no."""
+    if visible.all_with and actor.may(visible.all_with):
+        return {}
+    try:
+        where = visible.where(actor)
+    except Exception:  # noqa: BLE001  (fail closed, whatever the rule did)
+        log.error("visibility_rule_failed", actor=actor.id, exc_info=True)
+        return NOTHING
+    return where or NOTHING
+
+
+_cookie: list[Identify] = []
+
+
+def identify_cookie_with(identify: Identify) -> None:
+    """Register who can tell the actor of a session cookie: the product that keeps the sessions."""
+    _cookie[:] = [identify]
+
+
+class Gate(ASGIMiddleware):
+    """Finds the actor of a request and turns away whoever has no business with the route.
+
+    401 without an actor unless the route says `public=True`; 403 without the route's `permission`. A bad token is
+    401 on public routes too: who shows one means to be known.
+    """
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        actor = await _actor_of(scope)
+        scope["user"] = actor
+        if actor is not None:
+            scope["state"]["actor_id"] = actor.id
+        opt: Mapping[str, Any] = scope["route_handler"].opt
+        if actor is None and opt.get("public") is not True:
+            raise SignInFirst
+        permission = opt.get("permission")
+        if permission is not None and (actor is None or not actor.may(permission)):
+            raise Forbidden
+        await next_app(scope, receive, send)
+
+
+async def _actor_of(scope: Scope) -> Actor | None:
+    bearer = cookies = b""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            bearer = value
+        elif name == b"cookie":
+            cookies = value
+    if bearer:
+        return await _actor_of_bearer(bearer)
+    if cookies and _cookie:
+        return await _actor_of_cookie(scope, cookies.decode("latin-1"))
+    return None
+
+
+async def _actor_of_bearer(header: bytes) -> Actor:
+    scheme, _, token = header.partition(b" ")
+    actor = await tokens.identify_token(token.decode("latin-1")) if scheme.lower() == b"bearer" else None
+    if actor is None or revocations.is_revoked(actor):
+        raise SignInFirst
+    return actor
+
+
+async def _actor_of_cookie(scope: Scope, header: str) -> Actor | None:
+    value = csrf.session_cookie(header)
+    if value is None:
+        return None
+    actor = await _cookie[0](value)
+    if actor is None or revocations.is_revoked(actor):
+        return None
+    csrf.check(scope, value)
+    return actor
+
+
+def roles_known(products: Iterable[Any]) -> None:
+    """Give each role the permissions that the products grant it."""
+    for product in products:
+        for role, permissions in product.grants.items():
+            grant(role, permissions)

@@ -1,0 +1,280 @@
+"""Remember an answer until a thing it was made from is written.
+
+Every tag has a number in Redis, and a commit gives the tags of what it wrote new ones. An answer is kept together
+with the numbers that its tags had *before* it was made, and read only while they are still the same: what was being
+made while its source changed is never read. Value and numbers come in one round trip.
+
+What can go wrong, and what then holds:
+
+- Redis cannot be reached: answers are made each time, one at a time for each key in a process.
+- A commit cannot tell Redis: its process owes the tags, does not trust them itself, and tries again ten times a second.
+  Who saw the outage trusts nothing for DISTRUST seconds after it, so that debts are paid first. A process that saw
+  none of it may read an old answer until the debt is paid: some tenths of a second after Redis can be reached again.
+- Redis restarts or fails over and has lost the newest writes: all that was kept before is out of date (`redis_run`).
+- Redis evicts or expires a tag: what was kept under it is out of date, since no number ever comes twice.
+- A process is killed between its commit and the telling, or before it has paid: the old answer is read until its
+  minutes are over. This is the one case that only the time limit bounds; what cannot bear it is not cached.
+"""
+
+import asyncio
+import os
+import time
+import typing
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import cached_property, wraps
+from hashlib import blake2b
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from msingi.kit import breaker, state, unit
+from msingi.kit.clock import now
+
+P = ParamSpec("P")
+R = TypeVar("R")
+log = structlog.get_logger("cache")
+
+DISTRUST = 1.0  # seconds after an outage of Redis
+DEBT_PAUSE = 0.1  # seconds between two tries to tell Redis what is out of date
+TAG_LIFE = 86_400  # seconds; a tag that nobody wrote for so long gets a new number
+LONGEST = 12 * 60  # minutes
+MOST_OWED = 10_000  # tags; who owes more owes EVERYTHING
+EVERYTHING = "everything"  # a tag that every answer has
+
+
+def cached(*, minutes: float, tags: Callable[P, Iterable[str]]) -> Callable[[Callable[P, Awaitable[R]]], "Ask[P, R]"]:
+    """Keep what an async function answers for so many minutes, or until one of its `tags` is written.
+
+    All arguments are part of the key, with all that they hold: an answer that differs by actor takes the actor as an
+    argument. They are scalars, dates, enums, Structs, and lists, tuples, sets and dicts of such; others raise
+    TypeError. The answer is kept as the function's return annotation says. After its minutes an answer is served once
+    more, for at most as long again and a minute at most, while one call in each process makes it new. Inside an
+    action nothing is cached: it reads its own snapshot.
+    """
+    if not 0 < minutes <= LONGEST:
+        raise ValueError(f"keep answers for up to {LONGEST} minutes: a tag must outlive them")
+
+    def wrap(ask: Callable[P, Awaitable[R]]) -> Ask[P, R]:
+        if "return" not in getattr(ask, "__annotations__", {}):
+            raise TypeError(f"{ask.__qualname__} does not say what it returns, so its answers cannot be kept")
+        return Ask(ask, minutes * 60, tags)
+
+    return wrap
+
+
+class Ask(Generic[P, R]):
+    """A function whose answers are kept. `fresh` asks past the cache."""
+
+    def __init__(self, ask: Callable[P, Awaitable[R]], seconds: float, tags: Callable[P, Iterable[str]]) -> None:
+        wraps(ask)(self)
+        self.fresh, self.seconds, self.tags = ask, seconds, tags
+        self.name = f"{ask.__module__}.{ask.__qualname__}"
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if unit.current.get() is not None:
+            return await self.fresh(*args, **kwargs)
+        key = self.key_of(args, kwargs)
+        tags = [EVERYTHING, *sorted(set(self.tags(*args, **kwargs)))]
+        kept, stamp = await state.part(Cache).look_up(key, tags)
+        if kept is not None and kept.fresh_until > now().timestamp():
+            return self.read(kept.answer)
+        making = state.part(Cache).make(key, stamp, lambda: self.make(key, tags, stamp, args, kwargs))
+        # Past its minutes, but nothing it was made from has changed: it does until the new one is there.
+        return self.read(kept.answer if kept is not None else await asyncio.shield(making))
+
+    def key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The function, the shape of what it returns, and all arguments with their types."""
+        given = ([type(each).__qualname__ for each in args], args, kwargs)
+        try:
+            raw = msgspec.msgpack.encode(given, order="deterministic", enc_hook=_refuse)
+        except TypeError as error:
+            raise TypeError(f"{self.name} cannot be cached for these arguments: {error}") from None
+        return f"cache:{self.name}:{self.shape}:{blake2b(raw, digest_size=16).hexdigest()}"
+
+    @cached_property
+    def kind(self) -> Any:
+        return typing.get_type_hints(self.fresh, include_extras=True)["return"]
+
+    @cached_property
+    def shape(self) -> str:
+        """A version of the return type: another field, another key, so that a new release reads no old answers."""
+        schema = msgspec.json.encode(msgspec.json.schema(self.kind, schema_hook=_opaque), order="deterministic")
+        return blake2b(schema, digest_size=4).hexdigest()
+
+    @cached_property
+    def decoder(self) -> msgspec.msgpack.Decoder[R]:
+        return msgspec.msgpack.Decoder(self.kind)
+
+    def read(self, raw: bytes) -> R:
+        """Everybody gets an object of their own."""
+        return self.decoder.decode(raw)
+
+    async def make(
+        self, key: str, tags: list[str], stamp: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bytes:
+        """Ask, and keep the answer under the numbers that the tags had before."""
+        if stamp == "":
+            stamp = await _number(tags)
+            task = asyncio.current_task()
+            if stamp and task:  # who comes now sees the numbers, and should find this making under them
+                state.part(Cache).call((key, stamp), task)
+        answer = msgspec.msgpack.encode(await self.fresh(*args, **kwargs))
+        if stamp:
+            await _keep(key, Kept(stamp, now().timestamp() + self.seconds, answer), self.seconds)
+        return answer
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"a {type(value).__qualname__} has no value to tell it by")
+
+
+def _opaque(kind: type) -> dict[str, Any]:
+    return {"title": kind.__qualname__}
+
+
+class Kept(Struct, array_like=True, frozen=True):
+    """An answer with the numbers that its tags had, and the time (seconds since 1970) up to which it is fresh."""
+
+    stamp: str
+    fresh_until: float
+    answer: bytes
+
+
+_kept_decoder = msgspec.msgpack.Decoder(Kept)
+
+
+# ---- what a process remembers
+
+
+class Cache:
+    """Answers being made, tags that Redis must still be told of, and how many commits this process made."""
+
+    def __init__(self) -> None:
+        self.making: dict[tuple[str, str], asyncio.Task[bytes]] = {}
+        self.owed: set[str] = set()
+        self.paying: asyncio.Task[None] | None = None
+        self.commits = 0
+
+    async def look_up(self, key: str, tags: list[str]) -> tuple[Kept | None, str | None]:
+        """What is kept and still valid, and the tags' stamp: "" if some have no number, None if it cannot be known."""
+        if self._distrusts(tags):
+            return None, None
+        found = await breaker.ask(lambda: state.redis().mget([key, *map(_tag_key, tags)]), None)
+        if found is None or self._distrusts(tags):
+            return None, None
+        raw, *numbers = found
+        if None in numbers:
+            return None, ""
+        stamp = _stamp(numbers)
+        kept = _kept_decoder.decode(raw) if raw is not None else None
+        return (kept if kept is not None and kept.stamp == stamp else None), stamp
+
+    def make(
+        self, key: str, stamp: str | None, make: Callable[[], Coroutine[Any, Any, bytes]]
+    ) -> "asyncio.Task[bytes]":
+        """The making of an answer, one for each key and stamp; where there is none yet, it begins.
+
+        Nobody joins a making that began before a commit they know of: without a stamp, one of this process.
+        """
+        name = (key, stamp or f"after {self.commits}")
+        return self.making.get(name) or self.call(name, asyncio.create_task(make()))
+
+    def call(self, name: tuple[str, str], task: "asyncio.Task[bytes]") -> "asyncio.Task[bytes]":
+        """Let a making be found under this name until it is done."""
+        self.making[name] = task
+        task.add_done_callback(lambda done: self._made(name, done))
+        return task
+
+    def _made(self, name: tuple[str, str], done: "asyncio.Task[bytes]") -> None:
+        self.making.pop(name, None)
+        if not done.cancelled():
+            done.exception()  # whoever waits gets it raised; a refresh that nobody waits for is tried again
+
+    async def forget(self, tags: set[str]) -> None:
+        """Give tags new numbers; owe it if Redis does not take them now."""
+        self.commits += 1
+        if not await _renumber(tags):
+            self.owed = self.owed | tags if len(self.owed) < MOST_OWED else {EVERYTHING}
+            log.warning("stale_tags_owed", tags=len(self.owed))
+            if self.paying is None:
+                self.paying = asyncio.create_task(self._pay())
+
+    async def _pay(self) -> None:
+        try:
+            while self.owed:
+                await asyncio.sleep(DEBT_PAUSE)
+                due = set(self.owed)
+                if await _renumber(due):
+                    self.owed -= due
+            log.info("stale_tags_told")
+        finally:
+            self.paying = None
+
+    def _distrusts(self, tags: list[str]) -> bool:
+        """Whether Redis may not know yet what is out of date."""
+        health = state.part(breaker.Breaker)
+        if health.open:
+            health.look()
+            return True
+        return time.monotonic() - health.closed_at < DISTRUST or not self.owed.isdisjoint(tags)
+
+
+async def forget(tags: Iterable[str]) -> None:
+    """Let no answer made from these be read again. Commits do this by themselves."""
+    await state.part(Cache).forget(set(tags))
+
+
+async def forget_everything() -> None:
+    """Let no answer that is kept be read again: after a restore of the database, for one."""
+    await forget({EVERYTHING})
+
+
+unit.on_stale(forget)
+
+
+# ---- in Redis
+
+
+def _tag_key(tag: str) -> str:
+    return f"tag:{tag}"
+
+
+def _stamp(numbers: Iterable[bytes]) -> str:
+    return "|".join([state.current().redis_run, *(number.decode() for number in numbers)])
+
+
+def _new_number() -> str:
+    return os.urandom(9).hex()
+
+
+async def _renumber(tags: set[str]) -> bool:
+    """Whether Redis took new numbers for all of the tags."""
+
+    async def tell() -> bool:
+        async with state.redis().pipeline(transaction=False) as pipe:
+            for tag in tags:
+                pipe.set(_tag_key(tag), _new_number(), ex=TAG_LIFE)
+            await pipe.execute()
+        return True
+
+    return await breaker.ask(tell, False)
+
+
+async def _number(tags: list[str]) -> str | None:
+    """The stamp of tags of which some had no number: they get one, unless somebody was faster."""
+
+    async def read() -> str:
+        async with state.redis().pipeline(transaction=False) as pipe:
+            for tag in tags:
+                pipe.set(_tag_key(tag), _new_number(), ex=TAG_LIFE, nx=True)
+            pipe.mget([_tag_key(tag) for tag in tags])
+            return _stamp((await pipe.execute())[-1])
+
+    return await breaker.ask(read, None)
+
+
+async def _keep(key: str, kept: Kept, seconds: float) -> None:
+    life = int((seconds + min(seconds, 60)) * 1000)
+    await breaker.ask(lambda: state.redis().set(key, msgspec.msgpack.encode(kept), px=max(1, life)), None)

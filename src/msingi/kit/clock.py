@@ -1,0 +1,24 @@
+"""One clock: every time in the house is UTC, in whole milliseconds, and comes from here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+_shift = timedelta(0)
+
+
+def now() -> datetime:
+    """The time in UTC, cut to milliseconds, since MongoDB keeps no more than that."""
+    at = datetime.now(UTC) + _shift
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+@contextmanager
+def shifted(by: timedelta) -> Iterator[None]:
+    """Let this process believe, for a while, that it is `by` later (or earlier, if negative)."""
+    global _shift
+    before, _shift = _shift, _shift + by
+    try:
+        yield
+    finally:
+        _shift = before

@@ -1,0 +1,119 @@
+"""Settings: read once from the environment, typed, and refused together with a reason for each."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+Secret = Annotated[str, Meta(min_length=32, extra={"secret": True})]
+DEVELOPMENT_SECRET = "development-only-secret-never-use-it-elsewhere"  # noqa: S105  (refused in production)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What every process of the house is told by its environment."""
+
+    env: Literal["development", "test", "production"] = field(name="MSINGI_ENV", default="development")
+    secret: Secret = field(name="MSINGI_SECRET", default=DEVELOPMENT_SECRET)
+    host: str = field(name="MSINGI_HOST", default="127.0.0.1")
+    port: Annotated[int, Meta(ge=0, le=65535)] = field(name="MSINGI_PORT", default=8000)
+    public_url: str = field(name="MSINGI_PUBLIC_URL", default="")
+    mongo_url: str = field(name="MONGO_URL", default="mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    redis_url: str = field(name="REDIS_URL", default="redis://127.0.0.1:6379/0")
+    database: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,30}$")] = field(name="MSINGI_DATABASE", default="msingi")
+    allowed_hosts: str = field(name="MSINGI_ALLOWED_HOSTS", default="")
+    cors_origins: str = field(name="MSINGI_CORS_ORIGINS", default="")
+    trusted_proxies: str = field(name="MSINGI_TRUSTED_PROXIES", default="")
+    smtp_url: str = field(name="SMTP_URL", default="")
+    mail_from: str = field(name="MAIL_FROM", default="Msingi <no-reply@msingi.test>")
+    log_level: Literal["debug", "info", "warning", "error"] = field(name="MSINGI_LOG_LEVEL", default="info")
+    otlp_endpoint: str = field(name="OTEL_EXPORTER_OTLP_ENDPOINT", default="")
+    issuer: str = field(name="MSINGI_ISSUER", default="msingi")
+    anonymous_limit: str = field(name="MSINGI_ANONYMOUS_LIMIT", default="300/minute")
+    member_limit: str = field(name="MSINGI_MEMBER_LIMIT", default="3000/minute")
+    max_body: Annotated[int, Meta(ge=1024)] = field(name="MSINGI_MAX_BODY", default=1_000_000)
+    processes: Annotated[int, Meta(ge=1)] = field(name="MSINGI_PROCESSES", default=2)  # web processes, all machines
+    metrics_dir: str = field(name="PROMETHEUS_MULTIPROC_DIR", default="")
+
+    @property
+    def production(self) -> bool:
+        return self.env == "production"
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach the house; links in letters begin with it, never with a request's Host."""
+        return self.public_url.rstrip("/") or f"http://localhost:{self.port}"
+
+
+class BadSettings(Exception):
+    """All that is missing or wrong in the environment, a line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("These settings keep it from starting:\n" + "\n".join(f"  {fault}" for fault in faults))
+        self.faults = faults
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def load(kind: type[S], environ: Mapping[str, str]) -> S:
+    """Read a settings Struct from `environ`. Raises BadSettings, which names every fault at once."""
+    loaded: S = load_all([kind], environ)[kind]
+    return loaded
+
+
+def load_all(kinds: Iterable[type[Any]], environ: Mapping[str, str]) -> dict[type, Any]:
+    """Read the settings of the house and of its products. Raises BadSettings with the faults of all of them."""
+    loaded: dict[type, Any] = {}
+    faults: list[str] = []
+    for kind in kinds:
+        values, wrong = _read(kind, environ)
+        if not wrong:
+            loaded[kind] = msgspec.convert(values, kind, strict=False)
+            wrong = _weak(loaded[kind], environ)
+        faults += wrong
+    if faults:
+        raise BadSettings(faults)
+    return loaded
+
+
+def _read(kind: type[Struct], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    values: dict[str, str] = {}
+    faults: list[str] = []
+    for each in msgspec.structs.fields(kind):
+        given = environ.get(each.encode_name, "")
+        if given == "":
+            if each.required:
+                faults.append(f"{each.encode_name} is missing")
+            continue
+        values[each.encode_name] = given
+        try:
+            msgspec.convert(given, each.type, strict=False)
+        except msgspec.ValidationError as fault:
+            shown = "the given value" if _is_secret(each.type) else repr(given)
+            faults.append(f"{each.encode_name}: {shown} will not do: {fault}")
+    return values, faults
+
+
+def _weak(loaded: Struct, environ: Mapping[str, str]) -> list[str]:
+    """Outside development a secret is set on purpose, is no default, and is not one letter over and over."""
+    if environ.get("MSINGI_ENV", "development") != "production":
+        return []
+    faults = []
+    for each in msgspec.structs.fields(loaded):
+        if not _is_secret(each.type):
+            continue
+        value: Any = getattr(loaded, each.name)
+        if value == each.default or value == DEVELOPMENT_SECRET:
+            faults.append(f"{each.encode_name} still has its default; set one, for example: openssl rand -hex 32")
+        elif len(set(value)) < 10:
+            faults.append(f"{each.encode_name} is too easy to guess; set one, for example: openssl rand -hex 32")
+    if isinstance(loaded, Settings) and not (loaded.public_url or loaded.allowed_hosts):
+        faults.append("MSINGI_PUBLIC_URL is missing: production must know under which address it is reached")
+    return faults
+
+
+def _is_secret(kind: Any) -> bool:
+    return any(
+        isinstance(note, Meta) and (note.extra or {}).get("secret") for note in getattr(kind, "__metadata__", ())
+    )

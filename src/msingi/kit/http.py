@@ -1,0 +1,141 @@
+"""Where a handler's argument comes from, said in one word each, and what all routes share."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from litestar import Request, delete, get, patch, post, put
+from litestar.di import NamedDependency as Given
+from litestar.params import FromPath as Path
+from litestar.params import FromQuery as Query
+from litestar.params import JSONBody as Body
+
+from msingi.kit.actors import Actor
+from msingi.kit.db import Paging, Where
+from msingi.kit.errors import Invalid, InvalidFields, SignInFirst
+
+__all__ = [
+    "Body",
+    "Filters",
+    "Given",
+    "Path",
+    "Query",
+    "delete",
+    "get",
+    "given_actor",
+    "given_if_match",
+    "given_page",
+    "given_where",
+    "patch",
+    "post",
+    "put",
+]
+
+AnyRequest = Request[Any, Any, Any]
+PAGING = frozenset({"limit", "after", "sort"})
+COMPARISONS = {"gt": "$gt", "gte": "$gte", "lt": "$lt", "lte": "$lte", "ne": "$ne", "in": "$in", "nin": "$nin"}
+
+
+class BadFilter(Invalid):
+    """This list cannot be asked for `{given}`: {reason}."""
+
+
+class BadIfMatch(Invalid):
+    """If-Match wants one version in quotes, as the ETag of the last answer gave it: `"3"`."""
+
+
+class Filters:
+    """What a list may be filtered by: a name in the query, its type, and the field it stands for.
+
+    `Filters(status=str, priority=int, due=datetime, label=("labels", str))` reads `status=open`,
+    `priority[gte]=3`, `due[lt]=2026-01-01T00:00:00Z`, `label[in]=farm,home` and `assignee=null`. Put it on the route as
+    `filters=…` and take `where: Given[Where]`. Values are converted to the type, so no operator of the
+    database's gets in.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields: dict[str, tuple[str, Any]] = {
+            name: kind if isinstance(kind, tuple) else (name, kind) for name, kind in fields.items()
+        }
+
+    def read(self, query: Mapping[str, list[str]], also: frozenset[str]) -> Where:
+        """The Mongo filter of a query string. Raises BadFilter for what the list does not know."""
+        clauses: list[Where] = []
+        for given, values in query.items():
+            name, comparison = _split(given)
+            if name not in self.fields:
+                if given in also:
+                    continue
+                known = ", ".join([*self.fields, *sorted(also)])
+                raise BadFilter(given=given, reason=f"it knows {known}")
+            field, kind = self.fields[name]
+            clauses.extend(_clause(given, field, kind, comparison, value) for value in values)
+        return {"$and": clauses} if clauses else {}
+
+
+def _split(given: str) -> tuple[str, str]:
+    name, bracket, rest = given.partition("[")
+    return (name, rest.removesuffix("]")) if bracket else (name, "eq")
+
+
+def _clause(given: str, field: str, kind: Any, comparison: str, value: str) -> Where:
+    if comparison == "eq":
+        return {field: _value(given, kind, value)}
+    if comparison not in COMPARISONS:
+        raise BadFilter(given=given, reason=f"compare with {', '.join(COMPARISONS)}")
+    if comparison in ("in", "nin"):
+        return {field: {COMPARISONS[comparison]: [_value(given, kind, each) for each in value.split(",")]}}
+    return {field: {COMPARISONS[comparison]: _value(given, kind, value)}}
+
+
+def _value(given: str, kind: Any, value: str) -> Any:
+    if value == "null":
+        return None
+    try:
+        read = msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as fault:
+        raise BadFilter(given=given, reason=str(fault)) from None
+    if isinstance(read, datetime) and read.tzinfo is None:
+        raise BadFilter(given=given, reason="a time needs its zone, as in 2026-01-31T08:00:00Z")
+    return read
+
+
+async def given_actor(request: AnyRequest) -> Actor:
+    """The signed-in actor. On a public route use `request.user`, which may be None."""
+    actor = request.scope.get("user")
+    if not isinstance(actor, Actor):
+        raise SignInFirst
+    return actor
+
+
+async def given_page(request: AnyRequest) -> Paging:
+    """`limit`, `after` and `sort` of the query string. Raises InvalidFields."""
+    asked = {name: value for name, value in request.query_params.items() if name in PAGING and value != ""}
+    try:
+        return msgspec.convert(asked, Paging, strict=False)
+    except msgspec.ValidationError as fault:
+        text, _, pointer = str(fault).partition(" - at `$.")
+        error = {"pointer": "/" + pointer.rstrip("`"), "in": "query", "message": text}
+        raise InvalidFields(errors=[error]) from None
+
+
+async def given_where(request: AnyRequest) -> Where:
+    """The filter that the route's `filters=Filters(…)` reads from the query string."""
+    handler = request.route_handler
+    filters: Filters = handler.opt.get("filters") or Filters()
+    query: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        query.setdefault(name, []).append(value)
+    return filters.read(query, PAGING | frozenset(handler.opt.get("also", ())))
+
+
+async def given_if_match(request: AnyRequest) -> int | None:
+    """The version that the caller decided on (`If-Match: "3"`), or None if the header is absent or `*`."""
+    header = request.headers.get("if-match", "").strip()
+    if header in ("", "*"):
+        return None
+    number = header.removeprefix("W/").strip('"')
+    if not (number.isascii() and number.isdigit() and len(number) < 16):
+        raise BadIfMatch
+    return int(number)

@@ -1,0 +1,319 @@
+"""One process's share of the live stream: it follows it, and hands each message to the connections it holds."""
+
+import asyncio
+import re
+import time
+from collections.abc import Coroutine, Iterable
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import redis.asyncio as aioredis
+import structlog
+from redis.exceptions import RedisError
+from socketio import packet
+
+from msingi.kit import drain, state
+from msingi.kit.actors import Actor
+from msingi.kit.errors import Invalid, Problem
+from msingi.kit.live.telling import LOOK_AGAIN, LOST, STREAM
+from msingi.kit.live.topics import check_may_follow
+
+TOPICS_EACH = 100  # topics that one connection follows
+CONNECTIONS_EACH = 20  # connections that one actor keeps to one process
+REPLAYED = 1_000  # messages that a resume repeats; more than that, and reading anew is cheaper
+LOOKED_THROUGH = 5_000  # entries that it looks through for them
+BACKLOG = 1_500  # messages that wait for a slow reader before it is let go; more than a resume repeats
+BLOCK = 5_000  # milliseconds that a read waits, and so how soon an emptied stream is noticed
+log = structlog.get_logger("live")
+Position = tuple[int, int]
+
+
+class BadPosition(Invalid):
+    """`after` wants the id of a message, such as 1767225600000-0."""
+
+
+class TooManyTopics(Invalid):
+    """One connection follows at most {most} topics."""
+
+
+class TooManyConnections(Problem):
+    """You keep {most} live connections here already; close one first."""
+
+    status = 429
+
+
+class Message:
+    """One message, put into each wire's words once however many connections get it."""
+
+    def __init__(self, id: str, topic: str, kind: str, data: bytes) -> None:
+        self.id, self.topic, self.kind, self.data = id, topic, kind, data
+        self.position = position_of(id)
+
+    @cached_property
+    def event(self) -> bytes:
+        """As a Server-Sent Event."""
+        body = {"id": self.id, "topic": self.topic, "kind": self.kind, "data": msgspec.Raw(self.data)}
+        return b"id: %s\ndata: %s\n\n" % (self.id.encode(), msgspec.json.encode(body))
+
+    @cached_property
+    def packet(self) -> str:
+        """As a Socket.IO packet."""
+        data = msgspec.json.decode(self.data)
+        return packet_of("message", {"id": self.id, "topic": self.topic, "kind": self.kind, "data": data})
+
+
+def packet_of(name: str, data: Any) -> str:
+    """A Socket.IO event as text."""
+    encoded: str = packet.Packet(packet.EVENT, namespace="/", data=[name, data]).encode()
+    return encoded
+
+
+def position_of(id: str) -> Position:
+    """A message's id as numbers, for comparing. Raises BadPosition."""
+    if not re.fullmatch(r"\d{1,16}-\d{1,16}", id):
+        raise BadPosition
+    at, _, number = id.partition("-")
+    return int(at), int(number)
+
+
+class Listener:
+    """One connection. What it is told goes out in its own way; `put` keeps order and drops what it has had."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor = actor
+        self.floors: dict[str, Position] = {}  # by topic: what was repeated up to here is not said again
+        self.held: dict[str, list[Message]] = {}  # by topic: what came in while older ones were repeated
+
+    async def put(self, message: Message) -> None:
+        """A message has come on a topic that this connection follows."""
+        if message.topic in self.held:
+            self.held[message.topic].append(message)
+        elif message.position > self.floors.get(message.topic, (0, 0)):
+            await self.send(message)
+
+    async def send(self, message: Message) -> None:
+        raise NotImplementedError
+
+    async def resync(self, id: str) -> None:
+        """Messages may be missing up to `id`: let the other side read the state again."""
+        raise NotImplementedError
+
+    async def lose(self, topic: str) -> None:
+        """The actor may not see this topic any more."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Let the other side go: its proof has ended, or the process does."""
+        raise NotImplementedError
+
+    @property
+    def gone(self) -> bool:
+        """Whether the other side has left without a word."""
+        return False
+
+
+class Hub:
+    """This process's connections, by topic, and how far it has followed the stream."""
+
+    def __init__(self) -> None:
+        self.position = ""
+        self.topics: dict[str, set[Listener]] = {}
+        self.listeners: set[Listener] = set()
+        self.background: set[asyncio.Task[Any]] = set()
+
+    def check_room(self, actor: Actor) -> None:
+        """Raise TooManyConnections if the actor keeps as many as one may."""
+        if sum(each.actor.id == actor.id for each in self.listeners) >= CONNECTIONS_EACH:
+            raise TooManyConnections(most=CONNECTIONS_EACH)
+
+    def enter(self, listener: Listener) -> None:
+        """A connection opens."""
+        self.listeners.add(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """A connection is gone."""
+        self.listeners.discard(listener)
+        for topic in [topic for topic, those in self.topics.items() if listener in those]:
+            self.unfollow(listener, topic)
+
+    async def follow(self, listener: Listener, topics: Iterable[str], after: str | None) -> str:
+        """Let a connection follow topics it may see, from `after` on if given; returns the id it now stands at.
+
+        First what it missed, then what came meanwhile, then what comes: in order, each once.
+        """
+        wanted = set(topics)
+        for topic in wanted:
+            listener.held[topic] = []
+            self.topics.setdefault(topic, set()).add(listener)
+        try:
+            reached = await self._catch_up(listener, wanted, after) if after else self.position
+        finally:
+            await self._release(listener, wanted)
+        return reached or "0-0"
+
+    async def _catch_up(self, listener: Listener, topics: set[str], after: str) -> str:
+        position_of(after)
+        try:
+            missed = await asyncio.wait_for(_missed(topics, after), 2)
+        except (RedisError, OSError, TimeoutError):
+            missed = None
+        if missed is None:
+            await listener.resync(self.position)
+            return self.position
+        for message in missed:
+            await listener.send(message)
+            listener.floors[message.topic] = message.position
+        return missed[-1].id if missed else after
+
+    async def _release(self, listener: Listener, topics: set[str]) -> None:
+        held = [message for topic in topics for message in listener.held.pop(topic, [])]
+        for message in sorted(held, key=lambda message: message.position):
+            await listener.put(message)
+
+    def unfollow(self, listener: Listener, topic: str) -> None:
+        """A connection follows a topic no more."""
+        listener.floors.pop(topic, None)
+        those = self.topics.get(topic, set())
+        those.discard(listener)
+        if not those:
+            self.topics.pop(topic, None)
+
+    async def hand_out(self, message: Message) -> None:
+        """A message has come on the stream."""
+        self.position = message.id
+        if message.kind == LOST:
+            await self.resync()
+        elif message.kind == LOOK_AGAIN:
+            self.do(self._look_again(message.topic))
+        else:
+            for listener in list(self.topics.get(message.topic, ())):
+                await listener.put(message)
+
+    async def resync(self) -> None:
+        """Messages may be missing: all connections are told."""
+        log.info("live_resync", connections=len(self.listeners))
+        for listener in list(self.listeners):
+            await listener.resync(self.position)
+
+    async def _look_again(self, topic: str) -> None:
+        for listener in list(self.topics.get(topic, ())):
+            try:
+                await check_may_follow(topic, listener.actor)
+            except Exception as refusal:  # a policy that fails says no
+                if not isinstance(refusal, Problem):
+                    log.error("live_policy_failed", topic=topic, exc_info=True)
+                self.unfollow(listener, topic)
+                await listener.lose(topic)
+
+    def close(self, listeners: Iterable[Listener]) -> None:
+        """Let these connections go; nothing that one of them does can hold up the others."""
+        for listener in list(listeners):
+            self.leave(listener)
+            self.do(listener.close())
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Let something go on beside."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+
+async def _missed(topics: set[str], after: str) -> list[Message] | None:
+    """The messages on some topics after an id; None if that cannot be proven, or they are too many."""
+    redis, found, at = state.redis(), list[Message](), after
+    if not await _is_there(redis, after):
+        return None
+    for _ in range(LOOKED_THROUGH // REPLAYED):
+        rows = await redis.xrange(STREAM, min=f"({at}", max="+", count=REPLAYED)
+        found.extend(message for message in map(_message, rows) if message.topic in topics and message.kind[:1] != "!")
+        if len(found) > REPLAYED:
+            return None
+        if len(rows) < REPLAYED:
+            return found
+        at = rows[-1][0].decode()
+    return None
+
+
+def _message(row: Any) -> Message:
+    id, fields = row
+    return Message(id.decode(), fields[b"topic"].decode(), fields[b"kind"].decode(), fields[b"data"])
+
+
+async def _is_there(redis: "aioredis.Redis", id: str) -> bool:
+    """Whether the stream still holds this entry: if so, it holds all that came after it."""
+    return bool(await redis.xrange(STREAM, min=id, max=id, count=1))
+
+
+# ---- following the stream
+
+
+async def run_tailer() -> None:
+    """Follow the stream for this process's connections until cancelled, through restarts and losses of Redis."""
+    hub = state.part(Hub)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_tail(hub))
+        group.create_task(_dismiss(hub))
+        group.create_task(_leave(hub))
+
+
+async def _tail(hub: Hub) -> None:
+    while True:
+        try:
+            async with state.slow_redis() as redis:
+                await _anchor(hub, redis)
+                while True:
+                    await _follow(hub, redis)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("live_stream_unreachable", error=type(error).__name__)
+            await asyncio.sleep(0.25)
+
+
+async def _anchor(hub: Hub, redis: "aioredis.Redis") -> None:
+    """Stand where we stood if the stream still holds that place, else at its end; then all are told to resync."""
+    async with asyncio.timeout(5):
+        if hub.position and await _is_there(redis, hub.position):
+            return
+        newest = await redis.xrevrange(STREAM, count=1)
+        if newest:
+            at = newest[0][0]
+        else:  # an empty stream gets a first entry, so that each place in it is an entry that can be looked for
+            at = await redis.xadd(STREAM, {"topic": "", "kind": "!start", "data": "null"})
+        known, hub.position = hub.position, at.decode()
+    if known:
+        await hub.resync()
+
+
+async def _follow(hub: Hub, redis: "aioredis.Redis") -> None:
+    before = hub.position
+    async with asyncio.timeout(BLOCK / 1000 + 5):
+        found = await redis.xread({STREAM: before}, block=BLOCK, count=500)
+        whole = await _is_there(redis, before)
+    if not whole:
+        await _anchor(hub, redis)
+        return
+    for _, rows in found or ():
+        for row in rows:
+            await hub.hand_out(_message(row))
+
+
+async def _dismiss(hub: Hub) -> None:
+    """Let go, each second, of those whose proof of who they are has ended, and of those who are gone."""
+    while True:
+        await asyncio.sleep(1)
+        at = time.time()
+        hub.close(each for each in hub.listeners if each.gone or 0 < each.actor.expires_at < at)
+
+
+async def _leave(hub: Hub) -> None:
+    """Let go of all when the process is asked to stop: they find another."""
+    await drain.race(asyncio.Event().wait())
+    hub.close(hub.listeners)
+
+
+def close_for(id: str) -> int:
+    """Close this process's connections of a session or of an actor, by its id; returns how many there were."""
+    hub = state.part(Hub)
+    theirs = [each for each in hub.listeners if id in (each.actor.session, each.actor.id)]
+    hub.close(theirs)
+    return len(theirs)

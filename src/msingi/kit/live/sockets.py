@@ -1,0 +1,222 @@
+"""Topics over Socket.IO: websocket only, who it is before anything else, and a limit to everything.
+
+Long polling would need every request of a connection to reach the same process, which several web processes behind one
+port cannot promise (measured: 2 of 8 clients connect).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import socketio
+import structlog
+from socketio.exceptions import ConnectionRefusedError as Refused
+
+from msingi.kit import csrf, state
+from msingi.kit.actors import Actor
+from msingi.kit.errors import Forbidden, Invalid, Problem, QuotaExceeded, SignInFirst
+from msingi.kit.live.hub import BACKLOG, TOPICS_EACH, Hub, Listener, Message, TooManyTopics, packet_of
+from msingi.kit.live.topics import LONGEST, check_may_follow
+
+LARGEST = 64_000  # bytes of a message that is taken
+GREETING = 10.0  # seconds in which a connection says who it is
+EVENTS, WINDOW = 20, 1.0  # events that a connection may send in so many seconds
+PATIENCE = 200  # events beyond that before it is let go
+log = structlog.get_logger("live")
+Identify = Callable[[str], Awaitable[Actor | None]]
+
+
+class BadEvent(Invalid):
+    """This event is not as it should be: {reason}."""
+
+
+class Socket(Listener):
+    """One Socket.IO connection."""
+
+    def __init__(self, server: socketio.AsyncServer, sid: str, actor: Actor) -> None:
+        super().__init__(actor)
+        self.server, self.sid = server, sid
+        self.wire: str = server.manager.eio_sid_from_sid(sid, "/")
+        self.topics: set[str] = set()
+        self.window, self.events, self.refused = 0.0, 0, 0
+
+    async def send(self, message: Message) -> None:
+        await self._say(message.packet)
+
+    async def resync(self, id: str) -> None:
+        await self._say(packet_of("resync", {"id": id}))
+
+    async def lose(self, topic: str) -> None:
+        self.topics.discard(topic)
+        await self._say(packet_of("gone", {"topic": topic}))
+
+    async def close(self) -> None:
+        await self.server.disconnect(self.sid)
+
+    @property
+    def gone(self) -> bool:
+        return self.wire not in self.server.eio.sockets
+
+    async def _say(self, text: str) -> None:
+        wire = self.server.eio.sockets.get(self.wire)
+        if wire is None:
+            return
+        if wire.queue.qsize() >= BACKLOG:
+            self._give_up(wire)
+        else:
+            await self.server.eio.send(self.wire, text)
+
+    def _give_up(self, wire: Any) -> None:
+        """The reader is too slow: forget what waits, tell it to read anew, and let it go."""
+        here = state.part(Hub)
+        here.leave(self)
+        while not wire.queue.empty():
+            wire.queue.get_nowait()
+            wire.queue.task_done()
+        log.info("live_reader_too_slow", actor=self.actor.id)
+        here.do(self._say(packet_of("resync", {"id": here.position})))
+        here.do(self.close())
+
+    def count(self) -> None:
+        """An event has come from the other side. Raises QuotaExceeded if they are too many."""
+        at = time.monotonic()
+        if at - self.window >= WINDOW:
+            self.window, self.events = at, 0
+        self.events += 1
+        if self.events > EVENTS:
+            self.refused += 1
+            raise QuotaExceeded(quota=EVENTS, window=int(WINDOW), retry_after=1)
+
+
+def make_socket_server(identify: Identify) -> socketio.AsyncServer:
+    """The Socket.IO server of one process; `identify` tells the actor of an access token, or None.
+
+    A client connects with `auth: {token}` and emits `subscribe` `{topic, after?}` → `{ok, id}` or `{error}`,
+    `unsubscribe` `{topic}` and `renew` `{token}` (a younger token of the same session). It is sent `message`
+    `{id, topic, kind, data}`, `resync` `{id}` and `gone` `{topic}`; what it missed comes before `subscribe` is
+    answered.
+    """
+    server = socketio.AsyncServer(
+        async_mode="asgi",
+        transports=["websocket"],
+        cors_allowed_origins=_is_ours,
+        max_http_buffer_size=LARGEST,
+        ping_interval=20,
+        ping_timeout=20,
+        namespaces=["/"],
+    )
+    sockets: dict[str, Socket] = {}
+
+    async def connect(sid: str, environ: Any, auth: Any) -> None:
+        try:
+            actor = await _actor_of(identify, auth)
+            state.part(Hub).check_room(actor)
+        except Problem as problem:
+            raise Refused(problem.code, problem.body()) from None
+        sockets[sid] = Socket(server, sid, actor)
+        state.part(Hub).enter(sockets[sid])
+
+    async def disconnect(sid: str, reason: str = "") -> None:
+        socket = sockets.pop(sid, None)
+        if socket:
+            state.part(Hub).leave(socket)
+
+    async def subscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+        topic, after = _text(given, "topic"), given.get("after")
+        if after is not None and not isinstance(after, str):
+            raise BadEvent(reason="`after` is the id of a message")
+        if len(socket.topics | {topic}) > TOPICS_EACH:
+            raise TooManyTopics(most=TOPICS_EACH)
+        await check_may_follow(topic, socket.actor)
+        socket.topics.add(topic)
+        return {"ok": True, "id": await state.part(Hub).follow(socket, [topic], after)}
+
+    async def unsubscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+        topic = _text(given, "topic")
+        socket.topics.discard(topic)
+        state.part(Hub).unfollow(socket, topic)
+        return {"ok": True}
+
+    async def renew(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+        actor = await _actor_of(identify, given)
+        if (actor.id, actor.session) != (socket.actor.id, socket.actor.session):
+            raise Forbidden
+        socket.actor = actor
+        return {"ok": True}
+
+    async def unknown(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+        raise BadEvent(reason="there is no such event; there are subscribe, unsubscribe and renew")
+
+    def answering(act: Callable[[Socket, dict[str, Any]], Awaitable[dict[str, Any]]], skip: int = 0) -> Any:
+        async def answer(*given: Any) -> dict[str, Any] | None:
+            sid, data = given[skip], given[skip + 1 : skip + 2]
+            socket = sockets.get(sid)
+            return await _answer(socket, act, data[0] if data else None) if socket else None
+
+        return answer
+
+    server.on("connect", connect)
+    server.on("disconnect", disconnect)
+    server.on("subscribe", answering(subscribe))
+    server.on("unsubscribe", answering(unsubscribe))
+    server.on("renew", answering(renew))
+    server.on("*", answering(unknown, skip=1))
+    _let_go_of_the_silent(server)
+    return server
+
+
+async def _answer(
+    socket: Socket, act: Callable[[Socket, dict[str, Any]], Awaitable[dict[str, Any]]], given: Any
+) -> dict[str, Any]:
+    try:
+        socket.count()
+        if not isinstance(given, dict):
+            raise BadEvent(reason="it takes one object")
+        return await act(socket, given)
+    except Problem as problem:
+        if socket.refused > PATIENCE:
+            state.part(Hub).close([socket])
+        return {"error": problem.body()}
+    except Exception:  # one connection's trouble is told to it, not to the server
+        log.error("live_event_failed", exc_info=True)
+        return {"error": Problem().body()}
+
+
+async def _actor_of(identify: Identify, auth: Any) -> Actor:
+    token = auth.get("token") if isinstance(auth, dict) else None
+    actor = await identify(token) if isinstance(token, str) and len(token) < 8192 else None
+    if actor is None:
+        raise SignInFirst
+    return actor
+
+
+def _text(given: dict[str, Any], name: str) -> str:
+    value = given.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
+        raise BadEvent(reason=f"`{name}` is a text of 1 to {LONGEST} characters")
+    return value
+
+
+def _is_ours(origin: str, environ: dict[str, Any]) -> bool:
+    """Whether a page of this origin may connect; programs, which send none, prove themselves by their token alone."""
+    try:
+        csrf.check_origin({b"origin": origin.encode(), b"host": environ.get("HTTP_HOST", "").encode()})
+    except csrf.CrossSite:
+        return False
+    return True
+
+
+def _let_go_of_the_silent(server: socketio.AsyncServer) -> None:
+    """A websocket that does not say in time who it is costs us its place."""
+    first = server.eio.handlers["connect"]
+
+    async def opened(wire: str, environ: Any) -> Any:
+        asyncio.get_running_loop().call_later(GREETING, check, wire)
+        return await first(wire, environ)
+
+    def check(wire: str) -> None:
+        if wire in server.eio.sockets and not server.manager.sid_from_eio_sid(wire, "/"):
+            state.part(Hub).do(server.eio.disconnect(wire))
+
+    server.eio.on("connect", opened)

@@ -1,0 +1,133 @@
+"""How an answer goes out: what was made as a Struct gets the headers that follow from it; what failed, a problem."""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import structlog
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.response.base import ASGIResponse
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, PyMongoError, WTimeoutError
+
+from msingi.kit.db import Page
+from msingi.kit.errors import Busy, Invalid, InvalidFields, Malformed, NotFound, Problem
+from msingi.kit.reading import field_errors, json_read
+
+log = structlog.get_logger("http")
+AnyRequest = Request[Any, Any, Any]
+T = TypeVar("T")
+
+
+class MethodNotAllowed(Problem):
+    """This address does not know that method; it knows {allowed}."""
+
+    status = 405
+
+
+class KitResponse(Response[T]):
+    """A reply whose ETag is the version of what it holds, and whose Link is the page that follows."""
+
+    def to_asgi_response(self, app: Litestar | None, request: AnyRequest, **more: Any) -> ASGIResponse:
+        content = self.content
+        version = getattr(content, "version", None)
+        if isinstance(version, int):
+            self.headers.setdefault("ETag", f'"{version}"')
+        if isinstance(content, Page) and content.next:
+            query = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
+            self.headers["Link"] = f'<{request.url.path}?{urlencode([*query, ("after", content.next)])}>; rel="next"'
+        return super().to_asgi_response(app, request, **more)
+
+
+def created(view: T, location: str) -> KitResponse[T]:
+    """201, and where the new thing is from now on."""
+    return KitResponse(view, status_code=201, headers={"Location": location})
+
+
+def reply_of(problem: Problem, request: AnyRequest) -> Response[dict[str, Any]]:
+    """A Problem as `application/problem+json` (RFC 9457)."""
+    body = {**problem.body(), "request_id": request.scope["state"].get("request_id", "")}
+    headers: Mapping[str, str] = problem.headers
+    return Response(body, status_code=problem.status, media_type="application/problem+json", headers=dict(headers))
+
+
+def on_problem(request: AnyRequest, problem: Problem) -> Response[dict[str, Any]]:
+    """What a product or the kit raised on purpose."""
+    return reply_of(problem, request)
+
+
+def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:
+    """What Litestar raised while it read or routed the request."""
+    if error.status_code >= 500:
+        return on_anything(request, error)
+    return reply_of(_problem_of(request, error), request)
+
+
+def on_database(request: AnyRequest, error: PyMongoError) -> Response[dict[str, Any]]:
+    """The database did not answer in time: the caller may try again. Anything else of it is our fault."""
+    if isinstance(error, (ConnectionFailure, NetworkTimeout, ExecutionTimeout, WTimeoutError)) or error.timeout:
+        log.warning("database_unreachable", error=type(error).__name__)
+        return reply_of(Busy(retry_after=2), request)
+    return on_anything(request, error)
+
+
+def on_anything(request: AnyRequest, error: Exception) -> Response[dict[str, Any]]:
+    """A fault of ours: logged whole, told without a detail."""
+    log.error("unhandled_error", path=request.scope["path"], exc_info=error)
+    return reply_of(Problem(), request)
+
+
+HANDLERS: dict[Any, Any] = {
+    Problem: on_problem,
+    HTTPException: on_http_exception,
+    PyMongoError: on_database,
+    Exception: on_anything,
+}
+
+
+def _problem_of(request: AnyRequest, error: HTTPException) -> Problem:
+    if isinstance(error, ValidationException):
+        return InvalidFields(errors=_errors_of(request, error))
+    if error.status_code == 404:
+        return NotFound()
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(allowed=allowed or "others", headers={"Allow": allowed} if allowed else {})
+    if error.status_code == 400:
+        return Malformed(reason=_sentence(error.detail))
+    return _plain(error)
+
+
+def _errors_of(request: AnyRequest, error: ValidationException) -> list[dict[str, str]]:
+    """All that is wrong with the body where that is the trouble; Litestar itself stops at the first."""
+    listed = error.extra if isinstance(error.extra, list) else []
+    field = getattr(request.route_handler, "parsed_data_field", None)
+    about_body = any(str(getattr(each.get("source"), "value", each.get("source"))) == "body" for each in listed)
+    if field is not None and (about_body or not listed):
+        found = field_errors(field.annotation, json_read(request))
+        if found:
+            return found
+    return [
+        {
+            "pointer": "/" + re.sub(r"[.\[]", "/", str(each.get("key", ""))).replace("]", ""),
+            "in": str(getattr(each.get("source"), "value", each.get("source") or "body")),
+            "message": _sentence(str(each.get("message", ""))),
+        }
+        for each in listed
+    ]
+
+
+def _plain(error: HTTPException) -> Problem:
+    """A status that has no class of its own here: its phrase is its code."""
+    phrase = HTTPStatus(error.status_code).phrase
+    name = "".join(word.capitalize() for word in re.findall(r"[A-Za-z]+", phrase))
+    kind = type(name, (Invalid,), {"__doc__": "{reason}", "status": error.status_code})
+    problem: Problem = kind(reason=_sentence(error.detail), headers=dict(error.headers or {}))
+    return problem
+
+
+def _sentence(text: str) -> str:
+    """Without the framework's own prefixes and line breaks, which tell a caller nothing."""
+    return " ".join(re.sub(r"^Validation failed for .*$", "the request does not fit", text).split())[:300]

@@ -1,0 +1,1 @@
+"""Houses built alike on the kit."""

@@ -1,0 +1,1 @@
+"""A person's own notes: in Markdown, with every save kept."""

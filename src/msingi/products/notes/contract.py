@@ -1,0 +1,1 @@
+"""What other products may know of notes: nothing yet; notes are their owner's own."""

@@ -1,0 +1,139 @@
+"""Notes in MongoDB: each change is one transaction of the note, its revision and the owner's counter."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from msingi.kit.db import Page, Paging, Where
+from msingi.kit.errors import NotFound
+from msingi.kit.unit import atomic
+from msingi.products.notes.models import (
+    Note,
+    Revision,
+    Shelf,
+    Tag,
+    Tombstone,
+    new_shelf,
+    notes,
+    revisions,
+    shelves,
+    tombstones,
+)
+from msingi.products.notes.models.history import CONTENT, TooManyNotes, in_order, revision_of, tombstone_of
+from msingi.products.notes.models.search import place_in_search, searched
+
+SORTS = ("-created_at", "updated_at", "title")
+
+
+class MongoStore:
+    """The store of `make up`."""
+
+    async def get(self, owner: str, id: str) -> Note:
+        return await notes.get(id, when={"owner": owner})
+
+    async def page(self, owner: str, where: Where, words: Sequence[str], paging: Paging) -> Page[Note]:
+        mine = {"$and": [{"owner": owner, **({"words": {"$all": list(words)}} if words else {})}, where]}
+        if words and paging.sort is None:
+            return await self._best(mine, words, paging)
+        return await notes.page(mine, paging, sorts=SORTS)
+
+    async def _best(self, where: Where, words: Sequence[str], paging: Paging) -> Page[Note]:
+        """By how many of the words stand in the title or the tags, then the newest first."""
+        score = {"$size": {"$setIntersection": ["$best_words", {"$literal": list(words)}]}}
+        pipeline: list[Where] = [{"$match": where}, {"$addFields": {"score": score}}]
+        if paging.after is not None:
+            best, last = place_in_search(paging.after)
+            pipeline.append({"$match": {"$or": [{"score": {"$lt": best}}, {"score": best, "_id": {"$lt": last}}]}})
+        pipeline.append({"$sort": {"score": -1, "_id": -1}})
+        pipeline.append({"$limit": paging.limit + 1})
+        return searched(await notes.aggregate(pipeline, Note), words, paging.limit)
+
+    async def each(self, owner: str) -> AsyncIterator[Note]:
+        async for note in notes.each({"owner": owner}, sort=[("_id", 1)]):
+            yield note
+
+    async def tags(self, owner: str) -> list[Tag]:
+        return await notes.aggregate(
+            [
+                {"$match": {"owner": owner, "state": {"$ne": "trashed"}}},
+                {"$unwind": "$tags"},
+                {"$group": {"_id": "$tags", "count": {"$sum": 1}}},
+                {"$sort": {"_id": 1}},
+                {"$project": {"_id": 0, "tag": "$_id", "count": 1}},
+            ],
+            Tag,
+        )
+
+    @atomic
+    async def create(self, note: Note, limit: int) -> Note:
+        shelf = await self._counted(note.owner, 1)
+        if shelf.notes > limit:
+            raise TooManyNotes(limit=limit)
+        kept = await notes.add(msgspec.structs.replace(note, sequence=shelf.sequence))
+        await revisions.add(revision_of(kept))
+        return kept
+
+    @atomic
+    async def save(self, owner: str, id: str, decide: Callable[[Note], Note]) -> Note:
+        note = await self.get(owner, id)
+        wanted = decide(note)
+        if wanted is note:
+            return note
+        shelf = await self._counted(owner, 0)
+        fresh = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+        different = {name: value for name, value in fresh.items() if value != getattr(note, name)}
+        to = {"$set": {**different, "sequence": shelf.sequence}}
+        saved = await notes.change(id, to, when={"version": note.version})
+        if different.keys() & CONTENT:
+            await revisions.add(revision_of(saved))
+        return saved
+
+    @atomic
+    async def remove(self, owner: str, id: str, check: Callable[[Note], object]) -> None:
+        note = await self.get(owner, id)
+        check(note)
+        shelf = await self._counted(owner, -1)
+        await notes.remove(note)
+        await revisions.remove_many({"note_id": id})
+        await tombstones.add(tombstone_of(note, shelf.sequence))
+
+    async def revisions(self, note: Note, paging: Paging) -> Page[Revision]:
+        return await revisions.page({"note_id": note.id}, paging, sorts=("-number",))
+
+    async def revision(self, note: Note, at_most: int) -> Revision | None:
+        return await revisions.find({"note_id": note.id, "number": {"$lte": at_most}}, sort=[("number", -1)])
+
+    async def shelf(self, owner: str) -> Shelf | None:
+        return await shelves.find({"_id": owner})
+
+    async def changed(self, owner: str, after: int, limit: int) -> list[Note | Tombstone]:
+        mine, order = {"owner": owner, "sequence": {"$gt": after}}, [("sequence", 1)]
+        saved = await notes.many(mine, sort=order, limit=limit)
+        gone = await tombstones.many(mine, sort=order, limit=limit)
+        return in_order(saved, gone)[:limit]
+
+    async def trashed_before(self, when: datetime, limit: int) -> list[Note]:
+        return await notes.many({"state": "trashed", "trashed_at": {"$lt": when}}, limit=limit)
+
+    @atomic
+    async def forget_tombstones(self, before: datetime) -> int:
+        old = await tombstones.many({"created_at": {"$lt": before}}, sort=[("sequence", 1)], limit=500)
+        for stone in old:
+            await shelves.change(stone.owner, {"$max": {"swept": stone.sequence}})
+        return await tombstones.remove_many({"_id": {"$in": [stone.id for stone in old]}})
+
+    @atomic
+    async def erase(self, owner: str) -> None:
+        for store in (notes, revisions, tombstones):
+            await store.remove_many({"owner": owner})
+        await shelves.remove_many({"_id": owner})
+
+    async def _counted(self, owner: str, notes: int) -> Shelf:
+        """The owner's next number: who writes at the same moment waits here, so numbers appear in their order."""
+        step = {"$inc": {"sequence": 1, "notes": notes}}
+        try:
+            return await shelves.change(owner, step)
+        except NotFound:
+            await shelves.add(new_shelf(owner))
+            return await shelves.change(owner, step)
