@@ -15,7 +15,14 @@ from msingi.checks.running import NAMES, run
 @click.option("--anonymous", is_flag=True, help="The server has no sign-in.")
 @click.option("--only", default="", help="Run only checks whose title has this in it.")
 def check(
-    name: str, url: str, as_json: bool, accounts_url: str, admin_email: str, admin_password: str, anonymous: bool, only: str
+    name: str,
+    url: str,
+    as_json: bool,
+    accounts_url: str,
+    admin_email: str,
+    admin_password: str,
+    anonymous: bool,
+    only: str,
 ) -> None:
     """Check from outside whether a server keeps the contract in docs/contracts/NAME.md."""
     admin = (admin_email, admin_password) if admin_email else None

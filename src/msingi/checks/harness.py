@@ -18,7 +18,7 @@ import httpx
 PATIENCE = 30.0  # seconds that a slow server may take for one answer
 POLITENESS = 60.0  # the longest Retry-After that is waited for
 SHOWN = 300  # characters of a body that a report shows
-UNSET: Any = object()
+NO_BODY: Any = object()
 
 
 class Failed(Exception):
@@ -113,13 +113,13 @@ class Caller:
     def get(self, path: str, **more: Any) -> Answer:
         return self.ask("GET", path, **more)
 
-    def post(self, path: str, json: Any = UNSET, **more: Any) -> Answer:
+    def post(self, path: str, json: Any = NO_BODY, **more: Any) -> Answer:
         return self.ask("POST", path, json=json, **more)
 
-    def patch(self, path: str, json: Any = UNSET, **more: Any) -> Answer:
+    def patch(self, path: str, json: Any = NO_BODY, **more: Any) -> Answer:
         return self.ask("PATCH", path, json=json, **more)
 
-    def put(self, path: str, json: Any = UNSET, **more: Any) -> Answer:
+    def put(self, path: str, json: Any = NO_BODY, **more: Any) -> Answer:
         return self.ask("PUT", path, json=json, **more)
 
     def delete(self, path: str, **more: Any) -> Answer:
@@ -130,7 +130,7 @@ class Caller:
         method: str,
         path: str,
         *,
-        json: Any = UNSET,
+        json: Any = NO_BODY,
         content: bytes | None = None,
         params: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
@@ -138,7 +138,7 @@ class Caller:
         """Send one request and wait for its answer; a 429 or 503 that says how long is waited out."""
         url = path if path.startswith("http") else self.base + path
         sent = {**self.authorization(), **(headers or {})}
-        if json is not UNSET:
+        if json is not NO_BODY:
             content = _as_json(json)
             sent.setdefault("Content-Type", "application/json")
         asked = _asked(method, path, params, content, headers)
@@ -174,6 +174,12 @@ class World:
     admin_email: str = ""
     admin_password: str = ""
     http: httpx.Client = field(default_factory=lambda: _http())
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.close()
 
     @cached_property
     def nobody(self) -> Caller:
@@ -211,7 +217,8 @@ class World:
         made = Caller(self.http, self.accounts_url).post("/v1/accounts/register", form)
         made.want(201, 202, hint="the checks make their own people; without sign-in use --anonymous")
         person = self.known(email, password)
-        person.id = person_id(made)
+        me = Caller(self.http, self.accounts_url).get("/v1/accounts/me", headers=person.authorization())
+        person.id = str(me.want(200).fields("id")["id"])
         return person
 
     def known(self, email: str, password: str) -> Caller:
@@ -329,7 +336,7 @@ def until(found: Callable[[], Answer], yes: Callable[[Answer], bool], should: st
 
 def fresh(word: str) -> str:
     """A word that nobody else uses: for names, tags and search."""
-    return word + "".join(random.choices("bcdfghjkmnpqrtvwxz", k=12))  # noqa: S311  (no secret)
+    return word + "".join(random.choices("bcdfghjkmnpqrtvwxz", k=12))
 
 
 def new_email(name: str) -> str:
@@ -341,12 +348,6 @@ def new_password() -> str:
     return f"{fresh('check-')} {fresh('Swahili ')}"
 
 
-def person_id(registered: Answer) -> str:
-    """The id in the answer to a registration; empty if the server tells none (202)."""
-    told = registered.data
-    return str(told.get("id", "")) if isinstance(told, dict) else ""
-
-
 def admin_in(environ: "os._Environ[str] | dict[str, str]") -> tuple[str, str]:
     """The admin's address and password, if the environment names them."""
     email, _, password = environ.get("MSINGI_CHECK_ADMIN", "").partition(":")
@@ -356,14 +357,16 @@ def admin_in(environ: "os._Environ[str] | dict[str, str]") -> tuple[str, str]:
 def _http() -> httpx.Client:
     # Room for thirty requests at once, so that nothing waits here when the server is to see a race.
     limits = httpx.Limits(max_connections=60, max_keepalive_connections=30)
-    return httpx.Client(timeout=httpx.Timeout(PATIENCE, pool=120.0), limits=limits, headers={"User-Agent": "msingi-check"})
+    return httpx.Client(
+        timeout=httpx.Timeout(PATIENCE, pool=120.0), limits=limits, headers={"User-Agent": "msingi-check"}
+    )
 
 
 def _to_be_waited(reply: httpx.Response) -> float | None:
     told = reply.headers.get("retry-after", "")
     if reply.status_code not in (429, 503) or not told.isdigit() or int(told) > POLITENESS:
         return None
-    return int(told) + random.random() * 0.2  # noqa: S311  (so that those who wait do not come back all at once)
+    return int(told) + random.random() * 0.2
 
 
 def _as_json(value: Any) -> bytes:

@@ -8,10 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 from msingi.checks import rules
-from msingi.checks.harness import Answer, Caller, World, check, fresh, need_of_all, together, until
+from msingi.checks.harness import NO_BODY, Answer, Caller, World, check, fresh, need_of_all, together, until
 
 NOTES = "/v1/notes"
-FIELDS = ("id", "title", "body", "html", "excerpt", "tags", "pinned", "state", "trashed_at", "created_at", "updated_at", "version")
+FIELDS = (
+    "id",
+    "title",
+    "body",
+    "html",
+    "excerpt",
+    "tags",
+    "pinned",
+    "state",
+    "trashed_at",
+    "created_at",
+    "updated_at",
+    "version",
+)
 UNSAFE = (
     "<script>alert(1)</script>",
     '<img src=x onerror="alert(1)">',
@@ -19,10 +32,12 @@ UNSAFE = (
     '<a href="jAvAsCrIpT:alert(1)">x</a>',
     "<svg onload=alert(1)>",
     "<iframe src='data:text/html,<script>alert(1)</script>'></iframe>",
-    "![x](x\"onerror=\"alert(1))",
+    '![x](x"onerror="alert(1))',
     '<p style="background:url(javascript:alert(1))">x</p>',
 )
-DANGER = re.compile(r"<script|<iframe|<svg|<object|<[^>]+\son\w+\s*=|<[^>]+(?:href|src)\s*=\s*[\"']?\s*javascript:", re.I)
+DANGER = re.compile(
+    r"<script|<iframe|<svg|<object|<[^>]+\son\w+\s*=|<[^>]+(?:href|src)\s*=\s*[\"']?\s*javascript:", re.I
+)
 
 
 def make(caller: Caller, title: str = "", **more: Any) -> dict[str, Any]:
@@ -50,28 +65,37 @@ def listed(caller: Caller, query: str = "") -> list[str]:
 
 @check("Without signing in, nothing opens")
 def _(world: World) -> None:
-    for method, path in (("GET", NOTES), ("POST", NOTES), ("GET", NOTES + "/changes"), ("GET", NOTES + "/export"), ("DELETE", NOTES + "/x")):
+    for method, path in (
+        ("GET", NOTES),
+        ("POST", NOTES),
+        ("GET", NOTES + "/changes"),
+        ("GET", NOTES + "/export"),
+        ("DELETE", NOTES + "/x"),
+    ):
         rules.needs_sign_in(world, method, path)
 
 
-@check("Another person's note does not exist: 404 on every route, never 403", hint="look things up by id and owner together")
+@check(
+    "Another person's note does not exist: 404 on every route, never 403",
+    hint="look things up by id and owner together",
+)
 def _(world: World) -> None:
     world.tell_apart()
     note = make(world.ann, body="secret")
     for method, rest, body in (
-        ("GET", "", None),
+        ("GET", "", NO_BODY),
         ("PATCH", "", {"title": "mine now"}),
-        ("DELETE", "", None),
-        ("PUT", "/pin", None),
-        ("DELETE", "/pin", None),
-        ("PUT", "/archive", None),
-        ("PUT", "/trash", None),
-        ("GET", "/revisions", None),
-        ("GET", "/revisions/1", None),
-        ("GET", "/diff", None),
+        ("DELETE", "", NO_BODY),
+        ("PUT", "/pin", NO_BODY),
+        ("DELETE", "/pin", NO_BODY),
+        ("PUT", "/archive", NO_BODY),
+        ("PUT", "/trash", NO_BODY),
+        ("GET", "/revisions", NO_BODY),
+        ("GET", "/revisions/1", NO_BODY),
+        ("GET", "/diff", NO_BODY),
         ("POST", "/restorations", {"version": 1}),
     ):
-        world.bob.ask(method, at(note, rest), **({"json": body} if body else {})).problem(404)
+        world.bob.ask(method, at(note, rest), json=body).problem(404)
     now = world.ann.get(at(note)).want(200)
     now.need(now.data == note, "the note unchanged after a stranger's tries")
 
@@ -81,7 +105,14 @@ def _(world: World) -> None:
     world.tell_apart()
     word = fresh("private")
     note = make(world.ann, word, body=word, tags=[word])
-    for path in (NOTES, f"{NOTES}?q={word}", f"{NOTES}?tag={word}", f"{NOTES}/tags", f"{NOTES}/changes", f"{NOTES}/export?format=json"):
+    for path in (
+        NOTES,
+        f"{NOTES}?q={word}",
+        f"{NOTES}?tag={word}",
+        f"{NOTES}/tags",
+        f"{NOTES}/changes",
+        f"{NOTES}/export?format=json",
+    ):
         answer = world.bob.get(path).want(200)
         inside = word.encode() in answer.content or note["id"].encode() in answer.content
         answer.need(not inside, "no trace of another person's note")
@@ -168,7 +199,16 @@ def _(world: World) -> None:
 
 @check("A title is required, and has 1 to 200 characters")
 def _(world: World) -> None:
-    for form in ({}, {"title": ""}, {"title": "   "}, {"title": "x" * 201}, {"title": 7}, {"title": None}, {"title": ["x"]}, {"title": {"$gt": ""}}):
+    for form in (
+        {},
+        {"title": ""},
+        {"title": "   "},
+        {"title": "x" * 201},
+        {"title": 7},
+        {"title": None},
+        {"title": ["x"]},
+        {"title": {"$gt": ""}},
+    ):
         rules.refuses(world.ann.post(NOTES, form), "/title")
     make(world.ann, "x" * 200)
     make(world.ann, "🐔" * 200)
@@ -179,7 +219,7 @@ def _(world: World) -> None:
     title = {"title": fresh("limits ")}
     for form in ({"body": "x" * 100_001}, {"body": None}, {"body": 7}):
         rules.refuses(world.ann.post(NOTES, title | form), "/body")
-    for tags in (["x"] * 0 + [f"t{n}" for n in range(21)], ["x" * 51], [""], ["a,b"], [7], "farm", [{"$ne": 1}]):
+    for tags in ([f"t{n}" for n in range(21)], ["x" * 51], [""], ["a,b"], [7], "farm", [{"$ne": 1}]):
         rules.refuses(world.ann.post(NOTES, title | {"tags": tags}), "/tags")
     make(world.ann, body="x" * 100_000)
 
@@ -191,10 +231,22 @@ def _(world: World) -> None:
     answer.need(answer.data["tags"] == ["to-buy", "farm", "farm/hens"], '["to-buy", "farm", "farm/hens"]')
 
 
-@check("Fields that a form does not know are refused, and nothing is stored", hint="list the fields you take; refuse all others")
+@check(
+    "Fields that a form does not know are refused, and nothing is stored",
+    hint="list the fields you take; refuse all others",
+)
 def _(world: World) -> None:
     note = make(world.ann)
-    extra = {"colour": "red", "id": "x", "version": 9, "state": "trashed", "pinned": True, "owner": "me", "created_at": "2020-01-01T00:00:00Z", "__proto__": {}}
+    extra = {
+        "colour": "red",
+        "id": "x",
+        "version": 9,
+        "state": "trashed",
+        "pinned": True,
+        "owner": "me",
+        "created_at": "2020-01-01T00:00:00Z",
+        "__proto__": {},
+    }
     title = fresh("refused ")
 
     def unchanged() -> Any:
@@ -302,7 +354,9 @@ def _(world: World) -> None:
                 world.ann.delete(at(passing.pop())).want(204)
 
         items = rules.walk(world.ann, f"{NOTES}?tag={tag}&limit=2&sort={sort}", between)
-        rules.shows_each_once([item["id"] for item in items], ids, world.ann.get(f"{NOTES}?tag={tag}&limit=2&sort={sort}"))
+        rules.shows_each_once(
+            [item["id"] for item in items], ids, world.ann.get(f"{NOTES}?tag={tag}&limit=2&sort={sort}")
+        )
 
 
 @check("Limits, cursors and orders that there are none of are refused")
@@ -322,9 +376,17 @@ def _(world: World) -> None:
     tag = fresh("sorted")
     for title in ("b", "c", "a"):
         make(world.ann, title, tags=[tag])
-    for sort, wanted in (("title", "abc"), ("-title", "cba"), ("created_at", "bca"), ("-created_at", "acb"), ("updated_at", "bca")):
+    for sort, wanted in (
+        ("title", "abc"),
+        ("-title", "cba"),
+        ("created_at", "bca"),
+        ("-created_at", "acb"),
+        ("updated_at", "bca"),
+    ):
         answer = world.ann.get(f"{NOTES}?tag={tag}&sort={sort}")
-        answer.need("".join(item["title"] for item in answer.page()) == wanted, f"the titles in the order {', '.join(wanted)}")
+        answer.need(
+            "".join(item["title"] for item in answer.page()) == wanted, f"the titles in the order {', '.join(wanted)}"
+        )
 
 
 @check("The list can be filtered")
@@ -343,12 +405,25 @@ def _(world: World) -> None:
         (f"tag={one}&created_at[lt]=2000-01-01T00:00:00Z", []),
     ):
         answer = world.ann.get(f"{NOTES}?{query}")
-        answer.need([item["id"] for item in answer.page()] == [note["id"] for note in wanted], f"{len(wanted)} of the three notes, newest first")
+        answer.need(
+            [item["id"] for item in answer.page()] == [note["id"] for note in wanted],
+            f"{len(wanted)} of the three notes, newest first",
+        )
 
 
 @check("Filters that there are none of, and a database's operators, are refused")
 def _(world: World) -> None:
-    queries = ("colour=red", "state=nowhere", "pinned=perhaps", "created_at[gte]=yesterday", "tag[$ne]=x", "tag[regex]=.*", "$where=1", "state[$gt]=", "created_at[where]=1")
+    queries = (
+        "colour=red",
+        "state=nowhere",
+        "pinned=perhaps",
+        "created_at[gte]=yesterday",
+        "tag[$ne]=x",
+        "tag[regex]=.*",
+        "$where=1",
+        "state[$gt]=",
+        "created_at[where]=1",
+    )
     rules.refuses_operators(world.ann, NOTES, queries)
 
 
@@ -367,36 +442,45 @@ def _(world: World) -> None:
 # ---- search
 
 
+def finds(caller: Caller, query: str, *wanted: dict[str, Any]) -> None:
+    """A search shows these notes and no others, at the latest after three seconds: an index may lag behind a little."""
+    ids = {note["id"] for note in wanted}
+    until(
+        lambda: caller.get(f"{NOTES}?{query}"),
+        lambda answer: {item["id"] for item in answer.page()} == ids,
+        f"these {len(ids)} notes and no others: {', '.join(sorted(note['title'] for note in wanted)) or 'none'}",
+    )
+
+
 @check("Search finds words in title, body and tags, in any letter case")
 def _(world: World) -> None:
     word = fresh("needle")
-    by_title, by_body, by_tag = make(world.ann, f"A {word} here"), make(world.ann, body=f"text\n{word}, more"), make(world.ann, tags=[word])
+    by_title, by_body, by_tag = (
+        make(world.ann, f"A {word} here"),
+        make(world.ann, body=f"text\n{word}, more"),
+        make(world.ann, tags=[word]),
+    )
     make(world.ann, "hay", body="hay")
     for query in (word, word.upper()):
-        until(
-            lambda query=query: world.ann.get(f"{NOTES}?q={query}"),
-            lambda answer: {item["id"] for item in answer.page()} == {by_title["id"], by_body["id"], by_tag["id"]},
-            "the three notes that hold the word, and no other",
-        )
+        finds(world.ann, f"q={query}", by_title, by_body, by_tag)
 
 
 @check("Search wants all words, and finds nothing for a word that nobody wrote")
 def _(world: World) -> None:
     one, two = fresh("alpha"), fresh("beta")
     both, _ = make(world.ann, one, body=two), make(world.ann, one)
-    until(
-        lambda: world.ann.get(f"{NOTES}?q={one}%20{two}"),
-        lambda answer: [item["id"] for item in answer.page()] == [both["id"]],
-        "only the note that holds both words",
-    )
+    finds(world.ann, f"q={one}%20{two}", both)
     answer = world.ann.get(f"{NOTES}?q={fresh('nowhere')}")
     answer.need(answer.page() == [], "no items")
 
 
-@check("Patterns and operators in a search are plain text", hint="never put what was typed into a pattern or a query object")
+@check(
+    "Patterns and operators in a search are plain text",
+    hint="never put what was typed into a pattern or a query object",
+)
 def _(world: World) -> None:
     make(world.ann, "plain words")
-    for text in (".*", "^", '{"$gt":""}', "(a+)+$", "[a-", "*", "%", "' OR '1'='1", "\\"):
+    for text in (".*", "^", '{"$gt":""}', "(zq+)+$", "[zq-", "*", "%", "' OR '1'='1", "\\"):
         answer = world.ann.get(NOTES, params={"q": text})
         answer.need(answer.status == 422 or answer.page() == [], "nothing found: no note holds this")
     world.ann.get(f"{NOTES}?q[$gt]=").problem(422, 400)
@@ -406,9 +490,9 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     word, tag = fresh("word"), fresh("tag")
     tagged, plain = make(world.ann, word, tags=[tag]), make(world.ann, word)
-    until(lambda: world.ann.get(f"{NOTES}?q={word}&tag={tag}"), lambda answer: [item["id"] for item in answer.page()] == [tagged["id"]], "the note with word and tag")
+    finds(world.ann, f"q={word}&tag={tag}", tagged)
     world.ann.patch(at(plain), {"title": "something else"}).want(200)
-    until(lambda: world.ann.get(f"{NOTES}?q={word}"), lambda answer: [item["id"] for item in answer.page()] == [tagged["id"]], "the edited note no longer found")
+    finds(world.ann, f"q={word}", tagged)
 
 
 # ---- pin, archive, trash
@@ -448,7 +532,10 @@ def _(world: World) -> None:
     tag = fresh("trash")
     note = make(world.ann, tags=[tag])
     gone = world.ann.put(at(note, "/trash")).want(200)
-    gone.need(gone.data["state"] == "trashed" and gone.data["trashed_at"] is not None, "state trashed, and a time in trashed_at")
+    gone.need(
+        gone.data["state"] == "trashed" and gone.data["trashed_at"] is not None,
+        "state trashed, and a time in trashed_at",
+    )
     for query, shown in (("", False), ("&state=trashed", True), ("&state=archived", False)):
         answer = world.ann.get(f"{NOTES}?tag={tag}{query}")
         answer.need(bool(answer.page()) == shown, "the note in this list" if shown else "the note not in this list")
@@ -482,15 +569,23 @@ def _(world: World) -> None:
     world.ann.get(at(note), headers={"If-None-Match": '"1"'}).want(200, hint="the ETag changes with each change")
 
 
-@check("An edit of an old version is refused with all that is needed to merge", hint="409 with the members base, theirs and yours")
+@check(
+    "An edit of an old version is refused with all that is needed to merge",
+    hint="409 with the members base, theirs and yours",
+)
 def _(world: World) -> None:
     note = make(world.ann, "Hens", body="one\n")
     world.ann.patch(at(note), {"body": "one\ntwo\n"}, headers={"If-Match": '"1"'}).want(200)
     answer = world.ann.patch(at(note), {"body": "one\nthree\n"}, headers={"If-Match": '"1"'})
     told = answer.problem(409, code="note_changed")
     base, theirs, yours = (told.get(name) or {} for name in ("base", "theirs", "yours"))
-    answer.need((base.get("version"), base.get("title"), base.get("body")) == (1, "Hens", "one\n"), "`base`: revision 1 with its title and body")
-    answer.need((theirs.get("version"), theirs.get("body")) == (2, "one\ntwo\n"), "`theirs`: the note as it is now, version 2")
+    answer.need(
+        (base.get("version"), base.get("title"), base.get("body")) == (1, "Hens", "one\n"),
+        "`base`: revision 1 with its title and body",
+    )
+    answer.need(
+        (theirs.get("version"), theirs.get("body")) == (2, "one\ntwo\n"), "`theirs`: the note as it is now, version 2"
+    )
     answer.need(yours == {"body": "one\nthree\n"}, "`yours`: the fields that were sent")
     now = world.ann.get(at(note)).want(200)
     now.need((now.data["body"], now.data["version"]) == ("one\ntwo\n", 2), "the note unchanged by the refused edit")
@@ -501,10 +596,15 @@ def _(world: World) -> None:
 @check("Of twenty edits of the same version exactly one wins")
 def _(world: World) -> None:
     note = make(world.ann)
-    edits = [lambda n=n: world.ann.patch(at(note), {"body": f"writer {n}"}, headers={"If-Match": '"1"'}) for n in range(20)]
+    edits = [
+        lambda n=n: world.ann.patch(at(note), {"body": f"writer {n}"}, headers={"If-Match": '"1"'}) for n in range(20)
+    ]
     won = rules.one_wins(together(*edits))
     now = world.ann.get(at(note)).want(200)
-    now.need(now.data["version"] == 2 and now.data["body"] == won.data["body"], f"version 2 with the winner's body, {won.data['body']!r}")
+    now.need(
+        now.data["version"] == 2 and now.data["body"] == won.data["body"],
+        f"version 2 with the winner's body, {won.data['body']!r}",
+    )
 
 
 @check("Removing, pinning or trashing an old version is refused")
@@ -601,7 +701,9 @@ def _(world: World) -> None:
     answer.need(told["title"] == {"from": "Hens", "to": "Hen house"}, "both titles")
     answer.need(told["tags"] == {"from": [], "to": ["farm"]}, "both lists of tags")
     short = world.ann.get(at(note, "/diff")).want(200)
-    short.need((short.data["from"], short.data["to"]) == (1, 2), "the newest against the one before, if nothing is asked")
+    short.need(
+        (short.data["from"], short.data["to"]) == (1, 2), "the newest against the one before, if nothing is asked"
+    )
     world.ann.get(at(note, "/diff?from=1&to=7")).problem(404)
     world.ann.get(at(note, "/diff?from=x")).problem(422)
 
@@ -617,7 +719,9 @@ def _(world: World) -> None:
     answer.need([item["version"] for item in answer.page()] == [3, 2, 1], "the versions 3, 2, 1: nothing cut off")
     world.ann.post(at(note, "/restorations"), {"version": 99}).problem(404)
     world.ann.post(at(note, "/restorations"), {"version": "1"}).problem(422)
-    world.ann.post(at(note, "/restorations"), {"version": 2}, headers={"If-Match": '"1"'}).problem(409, code="note_changed")
+    world.ann.post(at(note, "/restorations"), {"version": 2}, headers={"If-Match": '"1"'}).problem(
+        409, code="note_changed"
+    )
 
 
 @check("No save that was confirmed is lost, however many write at once")
@@ -626,10 +730,19 @@ def _(world: World) -> None:
     texts = [fresh(f"writer {number} ") for number in range(12)]
     answers = together(*[lambda text=text: world.ann.patch(at(note), {"body": text}) for text in texts])
     saved = {text for text, answer in zip(texts, answers, strict=True) if answer.status == 200}
-    need_of_all(answers, bool(saved) and {answer.status for answer in answers} <= {200, 409, 503}, "200 for those that are saved (409 or 503 for others)")
+    need_of_all(
+        answers,
+        bool(saved) and {answer.status for answer in answers} <= {200, 409, 503},
+        "200 for those that are saved (409 or 503 for others)",
+    )
     versions = [item["version"] for item in rules.walk(world.ann, at(note, "/revisions?limit=100"))]
     kept = {world.ann.get(at(note, f"/revisions/{version}")).want(200).data["body"] for version in versions}
-    need_of_all(answers, saved <= kept, f"a revision of each; {len(saved - kept)} confirmed saves are in none", "write the note and its revision in one step")
+    need_of_all(
+        answers,
+        saved <= kept,
+        f"a revision of each; {len(saved - kept)} confirmed saves are in none",
+        "write the note and its revision in one step",
+    )
 
 
 # ---- sync
@@ -641,7 +754,9 @@ def sync(caller: Caller, cursor: str = "", limit: int = 100) -> tuple[dict[str, 
     for _ in range(100):
         answer = caller.get(f"{NOTES}/changes?limit={limit}" + (f"&cursor={cursor}" if cursor else "")).want(200)
         told = answer.fields("items", "cursor", "more")
-        answer.need(isinstance(told["cursor"], str) and told["cursor"] != "", "a cursor, also when there is nothing new")
+        answer.need(
+            isinstance(told["cursor"], str) and told["cursor"] != "", "a cursor, also when there is nothing new"
+        )
         seen |= {item["id"]: item for item in told["items"]}
         cursor = told["cursor"]
         if not told["more"]:
@@ -659,7 +774,10 @@ def _(world: World) -> None:
     answer = world.ann.get(NOTES + "/changes")
     answer.need({note["id"] for note in notes} <= set(seen), "every note, also archived ones and those in the trash")
     found = seen[notes[0]["id"]]
-    answer.need((found["change"], found["note"]["state"], found["version"]) == ("saved", "archived", 2), "the archived note as saved, version 2")
+    answer.need(
+        (found["change"], found["note"]["state"], found["version"]) == ("saved", "archived", 2),
+        "the archived note as saved, version 2",
+    )
     answer.need(found["note"]["body"] == "sync 0", "the whole note, with its body")
 
 
@@ -672,16 +790,25 @@ def _(world: World) -> None:
     added = make(world.ann)
     seen, cursor = sync(world.ann, cursor)
     answer = world.ann.get(f"{NOTES}/changes?cursor={cursor}")
-    answer.need(kept["id"] not in seen or seen[kept["id"]]["version"] == 1, "nothing new on the note that nobody touched")
+    answer.need(
+        kept["id"] not in seen or seen[kept["id"]]["version"] == 1, "nothing new on the note that nobody touched"
+    )
     answer.need(seen.get(edited["id"], {}).get("note", {}).get("body") == "edited", "the edited note as it is now")
-    answer.need(seen.get(removed["id"], {}).get("change") == "deleted", "a tombstone for the removed note", "keep a row that says that the note was removed")
+    answer.need(
+        seen.get(removed["id"], {}).get("change") == "deleted",
+        "a tombstone for the removed note",
+        "keep a row that says that the note was removed",
+    )
     answer.need(seen[removed["id"]]["note"] is None, "no note in a tombstone")
     answer.need(added["id"] in seen, "the new note")
     nothing, _ = sync(world.ann, cursor)
     answer.need(nothing == {}, "nothing, when nothing happened since")
 
 
-@check("Whoever syncs while others write misses nothing", hint="hand out change numbers in the order of the commits, not of the starts")
+@check(
+    "Whoever syncs while others write misses nothing",
+    hint="hand out change numbers in the order of the commits, not of the starts",
+)
 def _(world: World) -> None:
     notes = [make(world.ann) for _ in range(4)]
     _, cursor = sync(world.ann)
@@ -730,7 +857,10 @@ def _(world: World) -> None:
     mine = [text for name, text in files.items() if name.endswith(f"{note['id']}.md")]
     answer.need(len(mine) == 1, f"one file whose name ends with {note['id']}.md")
     answer.need(all("/" not in name and ".." not in name for name in files), "plain file names, without / or ..")
-    answer.need(mine[0].startswith("---\n") and mine[0].endswith(f"\n---\n{body}"), "front matter between two lines ---, then the body exactly")
+    answer.need(
+        mine[0].startswith("---\n") and mine[0].endswith(f"\n---\n{body}"),
+        "front matter between two lines ---, then the body exactly",
+    )
     answer.need(f"title: {json.dumps(note['title'])}\n" in mine[0], f"the line title: {json.dumps(note['title'])}")
 
 

@@ -58,6 +58,11 @@ def _print(console: Console, result: Result) -> None:
     if result.outcome == "skipped":
         console.print(Text(f"    {result.hint}", "dim"))
     if result.outcome == "failed":
-        for word, text in (("asked", result.asked), ("came", result.came), ("should", result.should), ("hint", result.hint)):
+        for word, text in (
+            ("asked", result.asked),
+            ("came", result.came),
+            ("should", result.should),
+            ("hint", result.hint),
+        ):
             if text:
                 console.print(Text.assemble((f"    {word:<7}", "bold"), text))

@@ -28,14 +28,13 @@ def run(
 ) -> int:
     """Check a server from outside and print what came of it: 0 all passed, 1 some failed, 2 it could not be run.
 
-    `accounts_url` is where people register and sign in, if not at `url`. `admin` (address, password) opens the checks that
-    need one; without it the environment's `MSINGI_CHECK_ADMIN=address:password` is looked at. `anonymous` is for a server without
-    sign-in. `only` runs the checks whose title has this in it.
+    `accounts_url` is where people register and sign in, if not at `url`. `admin` (address, password) opens the checks
+    that need one; without it the environment's `MSINGI_CHECK_ADMIN=address:password` is looked at. `anonymous` is for a
+    server without sign-in. `only` runs the checks whose title has this in it.
     """
     email, password = admin or admin_in(os.environ)
-    world = World(url.rstrip("/"), (accounts_url or url).rstrip("/"), anonymous, email, password)
     try:
-        with world.http:
+        with World(url.rstrip("/"), (accounts_url or url).rstrip("/"), anonymous, email, password) as world:
             prepare(name, world)
             return report.show(name, url, results(name, world, only), as_json)
     except CannotRun as reason:
@@ -56,7 +55,9 @@ def prepare(name: str, world: World) -> None:
     try:
         world.http.get(world.url + FIRST[f"{__package__}.{name}"])
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CannotRun(f"{world.url} does not answer ({error or type(error).__name__}). Is the server running?") from None
+        raise CannotRun(
+            f"{world.url} does not answer ({error or type(error).__name__}). Is the server running?"
+        ) from None
     if name != "accounts":
         _attempt(lambda: world.ann.authorization())
 

@@ -43,12 +43,7 @@ def build(
             *pages,
         ],
         lifespan=[lambda app: _lifespan(settings, products, parts or {})],
-        dependencies={
-            "actor": http.given_actor,
-            "page": http.given_page,
-            "where": http.given_where,
-            "if_match": http.given_if_match,
-        },
+        dependencies=dict(http.DEPENDENCIES),
         middleware=[Gate(), Limit(), Idempotency()],
         exception_handlers=replies.HANDLERS,
         request_class=KitRequest,
@@ -135,4 +130,11 @@ def _openapi(settings: Settings) -> OpenAPIConfig:
         use_handler_docstrings=True,
         components=Components(security_schemes=schemes),
         create_examples=False,
+        operation_id_creator=_operation_id,
     )
+
+
+def _operation_id(handler: Any, method: Any, path: Any) -> str:
+    """`notes_list_notes`: the product and the handler's name, which stay when the address moves."""
+    product = handler.opt.get("product")
+    return f"{product}_{handler.handler_name}" if product else str(handler.handler_name)

@@ -23,6 +23,7 @@ PATIENCE = 0.05  # seconds that a question may take
 FAILURES = 3  # in a row
 PAUSE = 0.25  # seconds from one probe to the next
 AT_ONCE = 10  # questions under way: more would wait for this process and not for Redis. Patience begins with the turn
+TICKS = 5
 UNANSWERED = (RedisError, OSError, TimeoutError)
 
 
@@ -93,13 +94,24 @@ async def ask(question: Callable[[], Awaitable[T]], otherwise: D, *, patience: f
 async def _patient(seconds: float) -> AsyncIterator[None]:
     """Raise TimeoutError after so many seconds in which this process could have read the answer.
 
-    When the event loop stalls, its timers and the answer fall due together, and the timer would win. So the
-    last two fifths of the time begin only when the loop turns again.
+    When the event loop stalls, its timers and the answer fall due together, and the timer would win. So time is
+    counted in TICKS, and a tick that came late is still only one.
     """
     loop = asyncio.get_running_loop()
+    left = TICKS
+    timer: asyncio.TimerHandle
+
+    def tick() -> None:
+        nonlocal left, timer
+        left -= 1
+        if left:
+            timer = loop.call_later(seconds / TICKS, tick)
+        else:
+            limit.reschedule(loop.time())
+
     async with asyncio.timeout(None) as limit:
-        nearly = loop.call_later(seconds * 0.6, lambda: limit.reschedule(loop.time() + seconds * 0.4))
+        timer = loop.call_later(seconds / TICKS, tick)
         try:
             yield
         finally:
-            nearly.cancel()
+            timer.cancel()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from time import time
 
 _shift = timedelta(0)
 
@@ -11,6 +12,11 @@ def now() -> datetime:
     """The time in UTC, cut to milliseconds, since MongoDB keeps no more than that."""
     at = datetime.now(UTC) + _shift
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def seconds() -> float:
+    """The same time in seconds since 1970, for comparisons that are made with each request."""
+    return time() + _shift.total_seconds()
 
 
 @contextmanager

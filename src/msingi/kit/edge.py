@@ -124,7 +124,10 @@ class Edge:
         elif kind == "websocket":
             await self.connect(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                observing.close()
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A websocket: the same rules for its name and its origin, which no framework checks by itself."""
@@ -303,13 +306,10 @@ class Exchange:
         """Many clients read no reply before they have sent all; cut off in the middle they never learn why."""
         if b"expect" in self.headers:
             return  # this one asks first
-        try:
-            async with asyncio.timeout(LINGER):
-                while self.body_left:
-                    message = await self.client_receive()
-                    self.body_left = message["type"] == "http.request" and message.get("more_body", False)
-        except TimeoutError:
-            return
+        end = asyncio.get_running_loop().time() + LINGER
+        while self.body_left:
+            message = await self.piece(end)
+            self.body_left = message is not None and message.get("more_body", False)
 
     # ---- the body, counted and timed
 
@@ -322,11 +322,9 @@ class Exchange:
             self.deadline = asyncio.get_running_loop().time() + BODY_SECONDS
             if int(self.headers.get(b"content-length", b"0")) > limit:
                 raise self.break_off(TooLarge(limit=limit))
-        try:
-            async with asyncio.timeout_at(self.deadline + self.patience(limit)):
-                message = await self.client_receive()
-        except TimeoutError:
-            raise self.break_off(BodyTooSlow(seconds=int(BODY_SECONDS))) from None
+        message = await self.piece(self.deadline + self.patience(limit))
+        if message is None:
+            raise self.break_off(BodyTooSlow(seconds=int(BODY_SECONDS)))
         if message["type"] != "http.request":
             raise self.break_off(Malformed(reason="the connection ended before the body did"))
         self.body_left = message.get("more_body", False)
@@ -334,6 +332,16 @@ class Exchange:
         if self.received > limit:
             raise self.break_off(TooLarge(limit=limit))
         return message
+
+    async def piece(self, deadline: float) -> Message | None:
+        """What comes next from the caller, or None if nothing comes until `deadline`, in the loop's time."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.client_receive()
+        except TimeoutError:
+            # Granian lets go of a read a moment after it was cancelled, and keeps a connection that it still reads.
+            await asyncio.sleep(0.1)
+            return None
 
     def limit(self) -> int:
         """How many bytes the route takes, which it says on its decorator line, or else all routes."""

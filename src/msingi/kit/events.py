@@ -12,14 +12,17 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+import structlog
 from msgspec import Struct
 from pymongo import UpdateOne
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from msingi.kit import state, unit
 from msingi.kit.clock import now
-from msingi.kit.db import CARRIED, TOLD, Collection, Doc, Index, Row, session
+from msingi.kit.db import CARRIED, TOLD, Collection, Doc, Index, Row, plain, session
 from msingi.kit.ids import new_id
+
+log = structlog.get_logger("events")
 
 OUTBOX_KEPT = 7 * 24 * 3600  # seconds that a told event can be carried again
 INBOX_KEPT = 14 * 24 * 3600  # seconds that a double is known: longer than the outbox can make one
@@ -89,10 +92,12 @@ async def emit(event: Event) -> None:
     work = unit.current.get()
     if work is None or work.session is None:
         raise RuntimeError("emit belongs inside an @atomic action; a @guarded one says tells=[…] with its write")
-    envelope = event.envelope()
-    await outbox(teller_of(envelope["type"])).add(
-        Told(id=envelope["_id"], type=envelope["type"], at=envelope["at"], body=envelope["body"])
-    )
+    row = _row(event.envelope())
+    await outbox(teller_of(row.type)).add(row)
+
+
+def _row(envelope: Row) -> Told:
+    return Told(id=envelope["_id"], type=envelope["type"], at=envelope["at"], body=envelope["body"])
 
 
 def tag_of(kind: type[Event]) -> str:
@@ -192,14 +197,15 @@ async def unload(base: str, collection: str, id: Any, envelopes: Sequence[Row]) 
     if not envelopes:
         return
     database = state.mongo()[base]
-    moved = [UpdateOne({"_id": each["_id"]}, {"$setOnInsert": _row(each)}, upsert=True) for each in envelopes]
-    await database["outbox"].bulk_write(moved, ordered=False)
+    moved = [UpdateOne({"_id": each["_id"]}, {"$setOnInsert": plain(_row(each))}, upsert=True) for each in envelopes]
+    try:
+        await database["outbox"].bulk_write(moved, ordered=False)
+    except BulkWriteError as refused:
+        # The database would refuse it again: it stays in its document, to be looked at, and holds up no other.
+        log.exception("event_refused", database=base, collection=collection, details=str(refused.details)[:500])
+        return
     ids = [each["_id"] for each in envelopes]
     await database[collection].update_one({"_id": id}, {"$pull": {CARRIED: {"_id": {"$in": ids}}}})
-
-
-def _row(envelope: Row) -> Row:
-    return {**{name: envelope[name] for name in ("type", "at", "body")}, "created_at": now(), "version": 1}
 
 
 async def unload_all(base: str) -> int:

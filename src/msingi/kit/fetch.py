@@ -7,6 +7,7 @@ network, looks again at each redirect, and connects to the very address that it 
 import asyncio
 import ipaddress
 import random
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,8 +36,16 @@ FAILURES = 5  # in a row that open a host's circuit
 REST = (5.0, 60.0)  # seconds that it stays open: at first, and at most
 SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-# Public by number, but a cloud's own wire server.
-INSIDE = (ipaddress.ip_network("168.63.129.16/32"),)
+# What Python 3.11 takes for public and is not: IETF assignments with one cloud's metadata, 6to4 relays, another cloud's
+# wire server, local NAT64, documentation, segment routing, the old site-local range.
+INSIDE = [
+    ipaddress.ip_network(each)
+    for each in (
+        *("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"),
+        *("64:ff9b:1::/48", "100::/64", "3fff::/20", "5f00::/16", "fec0::/10"),
+    )
+]
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -289,13 +298,21 @@ class Guard:
         port = url.port or (443 if url.scheme == "https" else 80)
         if port not in self.ports:
             raise AddressRefused(reason=f"port {port} is not open to this")
+        host = name_of(url)
+        if not _NAME.fullmatch(host):
+            raise AddressRefused(reason="its host is no name")
         try:
-            found = await self.resolve(url.host, port)
+            found = await self.resolve(host, port)
         except (OSError, UnicodeError):
-            raise Unreachable(host=url.host, reason="its name is not known") from None
+            raise Unreachable(host=host, reason="its name is not known") from None
         if not found or not all(self.may_open(each) for each in found):
             raise AddressRefused(reason="it leads into a network that is not public")
         return found[0]
+
+
+def name_of(url: httpx.URL) -> str:
+    """The host as it goes over the wire, a name of other letters in its ASCII form."""
+    return url.raw_host.decode("ascii", "replace")
 
 
 async def safely(
@@ -341,7 +358,7 @@ async def _pinned(at: httpx.URL, method: str, content: bytes | None, headers: Ma
     own = {"host": at.netloc.decode(), "accept-encoding": "identity", "user-agent": "msingi"}
     sent = {**{name.lower(): value for name, value in headers.items()}, **own}
     asked = client.build_request(method, at.copy_with(host=address, fragment=None), content=content, headers=sent)
-    asked.extensions["sni_hostname"] = at.host
+    asked.extensions["sni_hostname"] = name_of(at)
     try:
         reply = await client.send(asked, stream=True, follow_redirects=False)
     except (httpx.TransportError, httpx.InvalidURL) as fault:

@@ -28,7 +28,7 @@ async def show_health() -> Response[dict[str, str]]:
 @get("/ready", public=True, operation_id="show_readiness", tags=["health"])
 async def show_readiness() -> Response[dict[str, Any]]:
     """Can serve: 200 `ready`, 200 `degraded` without Redis, 503 `unready` without MongoDB or `draining` at the end."""
-    mongo, redis = await asyncio.gather(_mongo_answers(), _redis_answers())
+    mongo, redis = await asyncio.gather(mongo_answers(), redis_answers())
     status = "draining" if drain.draining() else "unready" if not mongo else "ready" if redis else "degraded"
     checks = {"mongo": _word(mongo), "redis": _word(redis)}
     code = 200 if status in ("ready", "degraded") else 503
@@ -55,7 +55,7 @@ async def show_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
 routes = [show_health, show_readiness, show_metrics]
 
 
-async def _mongo_answers() -> bool:
+async def mongo_answers() -> bool:
     try:
         async with asyncio.timeout(1.0):
             await state.mongo().admin.command("ping")
@@ -65,7 +65,7 @@ async def _mongo_answers() -> bool:
     return True
 
 
-async def _redis_answers() -> bool:
+async def redis_answers() -> bool:
     try:
         async with asyncio.timeout(0.5):
             # A full disk lets Redis refuse even this.

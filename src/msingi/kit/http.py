@@ -15,22 +15,7 @@ from msingi.kit.actors import Actor
 from msingi.kit.db import Paging, Where
 from msingi.kit.errors import Invalid, InvalidFields, SignInFirst
 
-__all__ = [
-    "Body",
-    "Filters",
-    "Given",
-    "Path",
-    "Query",
-    "delete",
-    "get",
-    "given_actor",
-    "given_if_match",
-    "given_page",
-    "given_where",
-    "patch",
-    "post",
-    "put",
-]
+__all__ = ["DEPENDENCIES", "Body", "Filters", "Given", "Path", "Query", "delete", "get", "patch", "post", "put"]
 
 AnyRequest = Request[Any, Any, Any]
 PAGING = frozenset({"limit", "after", "sort"})
@@ -139,3 +124,7 @@ async def given_if_match(request: AnyRequest) -> int | None:
     if not (number.isascii() and number.isdigit() and len(number) < 16):
         raise BadIfMatch
     return int(number)
+
+
+# What every handler may take as `Given[…]`.
+DEPENDENCIES = {"actor": given_actor, "page": given_page, "where": given_where, "if_match": given_if_match}

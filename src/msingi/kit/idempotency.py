@@ -27,6 +27,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from msingi.kit import state, unit
+from msingi.kit.clock import now
 from msingi.kit.db import Collection, Doc, Index, plain
 from msingi.kit.errors import Conflict, Invalid, Malformed, TooLarge
 from msingi.kit.ids import new_id
@@ -250,7 +251,7 @@ async def _claimed(store: Collection[Try], id: str, print: str, lease: str) -> T
     for chance in range(5):
         try:
             row = await store.raw.find_one_and_update(
-                {"_id": id}, _claiming(print, lease), upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": id}, _claiming(id, print, lease), upsert=True, return_document=ReturnDocument.AFTER
             )
         except DuplicateKeyError:  # somebody inserted it between our look and our insert
             if chance == 4:
@@ -260,22 +261,16 @@ async def _claimed(store: Collection[Try], id: str, print: str, lease: str) -> T
     raise AssertionError
 
 
-def _claiming(print: str, lease: str) -> list[Row]:
-    until: Row = {"lease": lease, "lease_until": _in(LEASE)}
-    new: Row = {
-        "_id": "$_id",
-        "created_at": "$$NOW",
-        "version": 1,
-        "print": print,
-        "state": "open",
-        "kept_until": _in(KEPT),
-        "steps": {"$literal": {}},
-        "reply": None,
-        **until,
-    }
+def _claiming(id: str, print: str, lease: str) -> list[Row]:
+    """Begin anew where nothing is, or only what is past its time; take over what was left; else change nothing."""
+    until: Row = {"lease_until": _in(LEASE)}
+    at = now()
+    blank = Try(id=id, print=print, state="open", lease=lease, lease_until=at, kept_until=at)
+    new: Row = {"$mergeObjects": [{"$literal": plain(blank)}, until, {"kept_until": _in(KEPT)}]}
     over: Row = {"$lte": ["$kept_until", "$$NOW"]}  # also where there is none: missing comes before any date
     left: Row = {"$and": [_same("print", print), _same("state", "open"), {"$lte": ["$lease_until", "$$NOW"]}]}
-    branches = [{"case": over, "then": new}, {"case": left, "then": {"$mergeObjects": ["$$ROOT", until]}}]
+    mine: Row = {"$mergeObjects": ["$$ROOT", until, {"lease": lease}]}
+    branches = [{"case": over, "then": new}, {"case": left, "then": mine}]
     return [{"$replaceWith": {"$switch": {"branches": branches, "default": "$$ROOT"}}}]
 
 

@@ -38,10 +38,10 @@ class JobRow(Doc):
     """One piece of work, from the moment it is asked for until some days after it is done."""
 
     name: str
+    due_at: datetime
     args: list[Any] = []
     state: Literal["queued", "running", "done", "dead"] = "queued"
     priority: int = 1  # its place in PRIORITIES
-    due_at: datetime
     tries: int = 0
     key: str | None = None  # while it lives, no other of this key is queued
     asked: int = 1  # how often it was asked for under its key

@@ -45,7 +45,7 @@ async def _take(name: str, holder: str, seconds: float) -> bool:
     """Take the lease if it is free, or ours already; say whether we hold it."""
     free = {"$or": [{"$eq": ["$holder", holder]}, {"$lt": ["$until", "$$NOW"]}]}  # a missing date is before any other
     until = {"$add": ["$$NOW", round(seconds * 1000)]}
-    update = [
+    update: list[dict[str, Any]] = [
         {"$set": {"free": free}},
         {"$set": {"holder": {"$cond": ["$free", holder, "$holder"]}, "until": {"$cond": ["$free", until, "$until"]}}},
         {"$unset": "free"},

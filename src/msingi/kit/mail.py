@@ -220,13 +220,12 @@ async def deliver_due(limit: int = 100) -> int:
 
     It stops when the mail server as a whole does not answer: one knock tells as much as a thousand.
     """
-    gone, left = 0, limit
+    gone = 0
     ids = await _due(limit)
     while ids:
         batch, ids = ids[:AT_ONCE], ids[AT_ONCE:]
         results = await asyncio.gather(*(deliver(id) for id in batch))
         gone += results.count("delivered")
-        left -= len(batch)
         if "closed" in results:
             break
     return gone
@@ -441,7 +440,7 @@ async def show_letter_html(id: FromPath[str]) -> Response[str]:
     _only_in_development()
     letter = await letters.get(id)
     headers = {"Content-Security-Policy": SHUT_IN}
-    return Response(letter.html, media_type="text/html; charset=utf-8", headers=headers)
+    return Response(letter.html, media_type="text/html", headers=headers)
 
 
 def _only_in_development() -> None:

@@ -116,6 +116,7 @@ def _openapi_path(route: Any) -> str:
 def _complete(operation: Json, path: str, method: str, handler: HTTPRouteHandler) -> None:
     """What the handlers need not say each for itself."""
     opt = handler.opt
+    operation["summary"] = _words(handler.handler_name)
     taken = set(handler.parsed_fn_signature.parameters)
     more: list[Json] = [*PAGE] if "page" in taken else []
     if "where" in taken and isinstance(opt.get("filters"), Filters):
@@ -140,6 +141,10 @@ def _complete(operation: Json, path: str, method: str, handler: HTTPRouteHandler
         replies[str(status)] = {"$ref": f"#/components/responses/{status}"}
     for problem in opt.get("problems", ()):
         replies[str(problem.status)] = _named(replies.get(str(problem.status)), problem)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _named(reply: Json | None, problem: type[Problem]) -> Json:

@@ -80,7 +80,7 @@ def page(
         "Vary": "HX-Request, Cookie, Accept-Language",
         "Content-Language": language,
     }
-    return Response(text, status_code=status, media_type="text/html; charset=utf-8", headers=headers)
+    return Response(text, status_code=status, media_type="text/html", headers=headers)
 
 
 def render(name: str, context: Mapping[str, Any]) -> str:
@@ -315,9 +315,8 @@ def _round() -> object:
 def _loaded(path: Path, written: int) -> Asset:
     body = path.read_bytes()
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    text = kind.startswith("text/") or kind.endswith(("javascript", "json", "xml"))
     digest = hashlib.sha256(body).hexdigest()[:12]
-    return Asset(body, f"{kind}; charset=utf-8" if text else kind, digest, path)
+    return Asset(body, kind, digest, path)
 
 
 class Packed:
@@ -338,7 +337,7 @@ async def _packed(asset: Asset) -> bytes | None:
 
 
 def _brotli(asset: Asset) -> bytes:
-    if "charset" not in asset.kind and "svg" not in asset.kind:
+    if not (asset.kind.startswith("text/") or asset.kind.endswith(("javascript", "json", "xml"))):
         return asset.body
     packed: bytes = brotli.compress(asset.body, quality=9)
     return packed

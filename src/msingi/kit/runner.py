@@ -6,9 +6,10 @@ counts only under the claim, so a runner that was given up for dead spoils nothi
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
@@ -26,8 +27,8 @@ log = structlog.get_logger("jobs")
 SLOTS = 16  # jobs that one worker runs at the same time
 FOR_HIGH = 4  # of these, kept free for the high priority
 LOOK = 1.0  # seconds between two looks for what is due, when nobody wakes us
-LEASE = timedelta(seconds=20)  # how long a claim holds without being renewed
-BEAT = 5.0  # seconds between two renewals, and between two looks for claims that ran out
+LEASE = timedelta(seconds=12)  # how long a claim holds without being renewed
+BEAT = 3.0  # seconds between two renewals, and between two looks for claims that ran out
 FIRST_WAIT = 2.0  # seconds before the first retry
 
 
@@ -43,31 +44,25 @@ class Runner:
         self.seen: dict[str, datetime] = {}
 
     async def run(self) -> None:
-        """Run jobs until `stop` is called; cancelling it leaves the jobs under way to `stop`."""
-        async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(each()) for each in (self._listen, self._beat, self._tick)]
-            while not self.stopping:
-                await self._round()
-            for helper in helpers[::2]:
-                helper.cancel()
-            await self._settle()
-            helpers[1].cancel()
-
-    def stop(self) -> None:
-        """Claim no more; `run` ends when what runs is done."""
-        self.stopping = True
-        self.wake.set()
-
-    async def _settle(self) -> None:
-        """Wait for the jobs under way. Who loses patience cancels `run`, and with it the jobs, which are put back."""
+        """Run jobs until `stop` is called, and those under way to their end. If it is cancelled, they are put back."""
         try:
-            while self.running:
-                await asyncio.wait(self.running)
-        except asyncio.CancelledError:
+            async with asyncio.TaskGroup() as group:
+                helpers = [group.create_task(each()) for each in (self._listen, self._beat, self._tick)]
+                while not self.stopping:
+                    await self._round()
+                while self.running:
+                    await asyncio.wait(self.running)
+                for helper in helpers:
+                    helper.cancel()
+        finally:
             for task in self.running:
                 task.cancel()
             await asyncio.gather(*self.running, return_exceptions=True)
-            raise
+
+    def stop(self) -> None:
+        """Claim no more; `run` then ends when the jobs under way are done."""
+        self.stopping = True
+        self.wake.set()
 
     async def _round(self) -> None:
         """Claim what is due and start it, then wait until there may be more."""
@@ -197,9 +192,9 @@ async def perform(product: str, row: JobRow) -> Exception | None:
             await _put_back(product, row)
             raise
         except Exception as error:  # noqa: BLE001  (whatever a job raises, it is the job's failure and is kept with it)
-            await _persistently(lambda: _failed(product, row, error, known))  # noqa: B023
+            await _persistently(partial(_failed, product, row, error, known))
             return error
-        await _persistently(lambda: _done(product, row))
+        await _persistently(partial(_done, product, row))
         return None
 
 
@@ -239,11 +234,12 @@ async def _put_back(product: str, row: JobRow) -> None:
         await rows(product).raw.update_one({"_id": row.id, "by": row.by}, fresh)
 
 
-async def _persistently(note: "Note") -> None:
+async def _persistently(note: Callable[[], Awaitable[None]]) -> None:
     """The job has run: losing the note of it would run it again, so a database that is away is waited for."""
     for _ in range(10):
         try:
-            return await note()
+            await note()
+            return
         except PyMongoError as error:
             log.warning("job_note_failed", error=str(error)[:200])
             await asyncio.sleep(1)

@@ -23,7 +23,7 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from msingi.kit import app as kit_app
-from msingi.kit import config, embedded, events, limits, mail, state, tokens, worker
+from msingi.kit import config, embedded, events, http, mail, state, tokens, worker
 from msingi.kit.actors import Actor
 from msingi.kit.product import Product
 
@@ -131,7 +131,7 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
 @pytest.fixture(scope="module")
 def products(request: pytest.FixtureRequest) -> list[Product]:
     """The products that a test module runs: its own, alone. A module may define another fixture of this name."""
-    found = re.match(r"msingi\.products\.(\w+)\.", request.module.__name__ + ".")
+    found = re.search(r"/products/(\w+)/tests/", request.path.as_posix())
     if not found:
         return []
     return [import_module(f"msingi.products.{found[1]}.product").product]
@@ -332,7 +332,8 @@ def _complete(product: Product, rows: list[Row]) -> None:
 
 
 def _routes(product: Product) -> Iterator[tuple[str, str]]:
-    inner = Litestar(route_handlers=[product.router(), *product.root_routes], openapi_config=None)
+    handlers = [product.router(), *product.root_routes]
+    inner = Litestar(handlers, dependencies=dict(http.DEPENDENCIES), openapi_config=None)
     for route in inner.routes:
         for method in getattr(route, "methods", ()):
             if method not in ("OPTIONS", "HEAD"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Coroutine, Iterable
 from functools import cached_property
 from typing import Any
@@ -13,7 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 from socketio import packet
 
-from msingi.kit import drain, state
+from msingi.kit import clock, drain, revocations, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Invalid, Problem
 from msingi.kit.live.telling import LOOK_AGAIN, LOST, STREAM
@@ -301,8 +300,19 @@ async def _dismiss(hub: Hub) -> None:
     """Let go, each second, of those whose proof of who they are has ended, and of those who are gone."""
     while True:
         await asyncio.sleep(1)
-        at = time.time()
-        hub.close(each for each in hub.listeners if each.gone or 0 < each.actor.expires_at < at)
+        hub.close(each for each in hub.listeners if each.gone or has_ended(each.actor))
+
+
+def has_ended(actor: Actor) -> bool:
+    """Whether what this actor showed has expired or was revoked."""
+    return 0 < actor.expires_at <= clock.seconds() or revocations.is_revoked(actor)
+
+
+@revocations.on_revoked
+async def close_revoked(actor: str, session: str) -> None:
+    """Close at once the connections that a revocation means."""
+    hub = state.part(Hub)
+    hub.close(each for each in hub.listeners if each.actor.id == actor and revocations.is_revoked(each.actor))
 
 
 async def _leave(hub: Hub) -> None:

@@ -5,6 +5,7 @@ port cannot promise (measured: 2 of 8 clients connect).
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,7 +17,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from msingi.kit import csrf, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Forbidden, Invalid, Problem, QuotaExceeded, SignInFirst
-from msingi.kit.live.hub import BACKLOG, TOPICS_EACH, Hub, Listener, Message, TooManyTopics, packet_of
+from msingi.kit.live.hub import BACKLOG, TOPICS_EACH, Hub, Listener, Message, TooManyTopics, has_ended, packet_of
 from msingi.kit.live.topics import LONGEST, check_may_follow
 
 LARGEST = 64_000  # bytes of a message that is taken
@@ -105,6 +106,8 @@ def make_socket_server(identify: Identify) -> socketio.AsyncServer:
         ping_interval=20,
         ping_timeout=20,
         namespaces=["/"],
+        logger=_errors_of("socketio"),
+        engineio_logger=_errors_of("engineio"),
     )
     sockets: dict[str, Socket] = {}
 
@@ -186,7 +189,7 @@ async def _answer(
 async def _actor_of(identify: Identify, auth: Any) -> Actor:
     token = auth.get("token") if isinstance(auth, dict) else None
     actor = await identify(token) if isinstance(token, str) and len(token) < 8192 else None
-    if actor is None:
+    if actor is None or has_ended(actor):
         raise SignInFirst
     return actor
 
@@ -198,13 +201,22 @@ def _text(given: dict[str, Any], name: str) -> str:
     return value
 
 
-def _is_ours(origin: str, environ: dict[str, Any]) -> bool:
+def _is_ours(origin: str | None, environ: dict[str, Any]) -> bool:
     """Whether a page of this origin may connect; programs, which send none, prove themselves by their token alone."""
+    if origin is None:
+        return False  # asked only about headers for the reply: there is nobody to name in them
     try:
         csrf.check_origin({b"origin": origin.encode(), b"host": environ.get("HTTP_HOST", "").encode()})
     except csrf.CrossSite:
         return False
     return True
+
+
+def _errors_of(name: str) -> logging.Logger:
+    """The library's logger, without its lines on each event: they would hold what was sent."""
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.ERROR)
+    return logger
 
 
 def _let_go_of_the_silent(server: socketio.AsyncServer) -> None:

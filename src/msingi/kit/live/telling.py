@@ -10,7 +10,7 @@ from msingi.kit import breaker, state, unit
 
 STREAM = "live"
 KEPT = 20_000  # messages that the stream holds, about
-LARGEST = 64_000  # bytes of one message's data
+LARGEST = 16_000  # bytes of one message's data: times KEPT, what the stream may take of Redis
 WAITING = 10_000  # messages that this process keeps while Redis is away
 SOON = 0.05  # seconds that telling may keep its caller
 PAUSE = 0.5  # seconds from one try to the next while Redis is away
@@ -22,7 +22,7 @@ Entry = dict[str, bytes]
 async def tell(topic: str, kind: str, data: Any = None) -> None:
     """Tell all who follow `topic` of something, once the unit under way has committed; without a unit, now.
 
-    `data` is what JSON can say, at most 64 kB of it: enough to show what changed, not the whole state. Raises
+    `data` is what JSON can say, at most 16 kB of it: enough to show what changed, not the whole state. Raises
     ValueError if it is larger.
     """
     raw = msgspec.json.encode(data)

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msingi.kit import limits, replies, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import NotFound
+from msingi.kit.http import Path
 from msingi.kit.limits import Limit, Quota, Window, network_of, parse, take
 
 
@@ -175,7 +176,7 @@ async def open_route() -> str:
 
 
 @get("/tight/{number:int}", limit="3/minute")
-async def tight_route(number: int) -> str:
+async def tight_route(number: Path[int]) -> str:
     return str(number)
 
 

@@ -10,13 +10,7 @@ from msingi.products.notes.routes import note_in_path, routes
 
 async def plant_in_memory() -> None:
     """Notes kept in memory are planted by the process that keeps them; nobody else could."""
-    if state.part(NotesSettings).store == "memory" and not state.settings().production:
-        await seeds.plant()
-
-
-async def plant() -> None:
-    """The demo data, where a database keeps it."""
-    if state.part(NotesSettings).store == "mongo":
+    if state.part(NotesSettings).store == "memory" and state.settings().env == "development":
         await seeds.plant()
 
 
@@ -28,7 +22,7 @@ product = Product(
     dependencies={"note": note_in_path},
     stores=[notes, revisions, tombstones, shelves],
     work=[jobs],
-    plant=plant,
+    plant=seeds.plant,
     settings=NotesSettings,
     watch=[plant_in_memory],
 )

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 
 from msingi.kit.auth import Actor
@@ -37,10 +37,14 @@ async def note_in_path(note_id: Path[str], actor: Given[Actor]) -> Note:
 
 @get("/", filters=FILTERS, also=("q", "state"))
 async def list_notes(
-    actor: Given[Actor], page: Given[Paging], where: Given[Where], state: Query[str] = "active", q: Query[str] = ""
+    actor: Given[Actor],
+    page: Given[Paging],
+    where: Given[Where],
+    in_state: Annotated[str, QueryParameter(name="state")] = "active",
+    q: Query[str] = "",
 ) -> Page[NoteItem]:
     """One's notes, newest first. `state`: active, archived, trashed or all. `q`: whole words, all of them."""
-    return await queries.notes(actor, state, where, q, page)
+    return await queries.notes(actor, in_state, where, q, page)
 
 
 @post("/")
@@ -141,8 +145,8 @@ async def show_revision(note: Given[Note], version: Path[int]) -> RevisionView:
 @get("/{note_id:str}/diff")
 async def show_diff(
     note: Given[Note],
-    before: Annotated[Version | None, Parameter(query="from")] = None,
-    after: Annotated[Version | None, Parameter(query="to")] = None,
+    before: Annotated[Version | None, QueryParameter(name="from")] = None,
+    after: Annotated[Version | None, QueryParameter(name="to")] = None,
 ) -> DiffView:
     """What changed between two revisions: the newest and the one before it, unless `from` and `to` say others."""
     return await queries.diff(note, before, after)

@@ -1,0 +1,211 @@
+"""Pages that tie the products together: home, the API's readers, signing in, the jobs, what problems mean."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from litestar import Request, Response
+from litestar.enums import MediaType
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from msingi.kit import jobs, openapi, pages, state
+from msingi.kit.db import Paging
+from msingi.kit.errors import NotFound, Problem, code_of
+from msingi.kit.health import mongo_answers, redis_answers
+from msingi.kit.http import Given, get, post
+from msingi.kit.mail import mail_pages
+from msingi.kit.product import Product
+
+AnyRequest = Request[Any, Any, Any]
+# The readers of the API description make styles and workers as they run; nothing of it comes from elsewhere.
+READERS = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+THEMES = ("auto", "light", "dark")
+YEAR = 365 * 24 * 3600
+
+
+class Choice(Struct):
+    """A theme or a language that somebody chose, and the page to go back to."""
+
+    to: str
+    back: str = "/"
+
+
+class Which(Struct):
+    """Which failed job."""
+
+    product: str
+    id: str
+
+
+@get("/", public=True, include_in_schema=False)
+async def show_home(request: AnyRequest) -> Response[str]:
+    """What runs here, and what to try first."""
+    up = {"MongoDB": await mongo_answers(), "Redis": await redis_answers()}
+    return pages.page("console/home.html", request, **_shell(request), up=up, tries=_tries())
+
+
+@get("/docs", public=True, include_in_schema=False)
+async def show_swagger(request: AnyRequest, product: FromQuery[str] = "") -> Response[str]:
+    """The API in Swagger UI."""
+    return _reader(request, "swagger", product)
+
+
+@get("/docs/redoc", public=True, include_in_schema=False)
+async def show_redoc(request: AnyRequest, product: FromQuery[str] = "") -> Response[str]:
+    """The API in Redoc."""
+    return _reader(request, "redoc", product)
+
+
+@get("/docs/scalar", public=True, include_in_schema=False)
+async def show_scalar(request: AnyRequest, product: FromQuery[str] = "") -> Response[str]:
+    """The API in Scalar."""
+    return _reader(request, "scalar", product)
+
+
+@get("/openapi.json", public=True, include_in_schema=False, media_type=MediaType.JSON)
+async def show_openapi(request: AnyRequest) -> dict[str, Any]:
+    """The OpenAPI 3.1 description of all that this process serves."""
+    return openapi.describe(request.app)
+
+
+@get("/openapi/{file:str}", public=True, include_in_schema=False, media_type=MediaType.JSON)
+async def show_openapi_of_one(request: AnyRequest, file: FromPath[str]) -> dict[str, Any]:
+    """The description of one product: `/openapi/notes.json`."""
+    name = file.removesuffix(".json")
+    if name not in {product.name for product in _products()} or not file.endswith(".json"):
+        raise NotFound
+    return openapi.describe(request.app, name)
+
+
+@get("/postman.json", public=True, include_in_schema=False, media_type=MediaType.JSON)
+async def show_postman(request: AnyRequest) -> Response[dict[str, Any]]:
+    """The same as a Postman collection, to download."""
+    collection = openapi.postman(openapi.describe(request.app), state.settings().base_url)
+    headers = {"Content-Disposition": 'attachment; filename="msingi.postman_collection.json"'}
+    return Response(collection, headers=headers)
+
+
+@get("/problems/{code:str}", public=True, include_in_schema=False)
+async def show_problem(request: AnyRequest, code: FromPath[str]) -> Response[str]:
+    """What a problem's `type` leads to: what it means, in words."""
+    for kind in _kinds(Problem):
+        if code_of(kind) == code:
+            meaning = inspect.cleandoc(kind.__doc__ or "")
+            return pages.page("console/problem.html", request, **_shell(request), kind=kind, code=code, meaning=meaning)
+    raise NotFound
+
+
+@get("/jobs", permission="jobs:manage", include_in_schema=False, page=True)
+async def show_jobs(request: AnyRequest, page: Given[Paging]) -> Response[str]:
+    """The queues, and what failed for good."""
+    failed = await jobs.failures(page)
+    return pages.page("console/jobs.html", request, **_shell(request), queues=await jobs.queues(), failures=failed)
+
+
+@post("/jobs/again", permission="jobs:manage", include_in_schema=False, page=True, idempotency="off")
+async def run_job_again(request: AnyRequest) -> Redirect:
+    """Give a failed job another chance."""
+    which = await pages.form_of(request, Which)
+    await jobs.run_again(which.product, which.id)
+    return Redirect("/jobs", status_code=303)
+
+
+@post("/jobs/discard", permission="jobs:manage", include_in_schema=False, page=True, idempotency="off")
+async def discard_job(request: AnyRequest) -> Redirect:
+    """Give a failed job up."""
+    which = await pages.form_of(request, Which)
+    await jobs.discard(which.product, which.id)
+    return Redirect("/jobs", status_code=303)
+
+
+@post("/theme", public=True, include_in_schema=False, page=True, idempotency="off")
+async def choose_theme(request: AnyRequest) -> Redirect:
+    """Light, dark, or as the system has it."""
+    return await _chosen(request, "theme", THEMES)
+
+
+@post("/language", public=True, include_in_schema=False, page=True, idempotency="off")
+async def choose_language(request: AnyRequest) -> Redirect:
+    """English or Swahili."""
+    return await _chosen(request, "lang", pages.LANGUAGES)
+
+
+async def _chosen(request: AnyRequest, cookie: str, known: Sequence[str]) -> Redirect:
+    choice = await pages.form_of(request, Choice)
+    reply = Redirect(_own(choice.back), status_code=303)
+    if choice.to in known:
+        secure = state.settings().base_url.startswith("https://")
+        reply.set_cookie(cookie, choice.to, max_age=YEAR, httponly=True, samesite="lax", secure=secure)
+    return reply
+
+
+def _own(back: str) -> str:
+    """The page to go back to, if it is one of ours: no address of elsewhere, however it is written."""
+    parts = urlsplit(back.replace("\\", "/"))
+    return back if back.startswith("/") and not back.startswith("//") and not parts.netloc else "/"
+
+
+def _reader(request: AnyRequest, name: str, product: str) -> Response[str]:
+    known = product in {each.name for each in _products()}
+    source = f"/openapi/{product}.json" if known else "/openapi.json"
+    context = {"reader": name, "source": source, "query": urlencode({"product": product}) if known else ""}
+    return pages.page(f"console/{name}.html", request, policy=READERS, **_shell(request), **context)
+
+
+def _shell(request: AnyRequest) -> dict[str, Any]:
+    """What the frame around each page shows."""
+    theme = request.cookies.get("theme", "auto")
+    return {
+        "products": _products(),
+        "theme": theme if theme in THEMES else "auto",
+        "themes": THEMES,
+        "here": request.url.path,
+        "can_sign_in": any(product.name == "accounts" for product in _products()),
+        "development": not state.settings().production,
+    }
+
+
+def _tries() -> list[tuple[str, str]]:
+    """Three commands that work as they stand."""
+    base = state.settings().base_url
+    return [
+        ("Is it alive?", f"curl {base}/health"),
+        ("Its description, for your tools", f"curl {base}/openapi.json"),
+        ("What an error looks like", f"curl -i {base}/v1/notes"),
+    ]
+
+
+def _products() -> Sequence[Product]:
+    return state.current().products
+
+
+def _kinds(kind: type[Problem]) -> Iterator[type[Problem]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+routes: list[ControllerRouterHandler] = [
+    show_home,
+    show_swagger,
+    show_redoc,
+    show_scalar,
+    show_openapi,
+    show_openapi_of_one,
+    show_postman,
+    show_problem,
+    show_jobs,
+    run_job_again,
+    discard_job,
+    choose_theme,
+    choose_language,
+    *mail_pages,
+    pages.static("console"),
+]

@@ -1,0 +1,263 @@
+"""Hearing: what the relay carried is brought to the reactions of a product, by whichever worker takes it.
+
+A product is one consumer group of the Redis stream, its workers share it. What Redis may have lost (it was flushed, it
+came back older than it was, it cut off what a slow product had not read) is read straight from the outboxes, where
+all is kept for a week; the inbox tells what is new.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import structlog
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import DuplicateKeyError, PyMongoError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from msingi.kit import leases, state
+from msingi.kit.clock import now
+from msingi.kit.db import Row
+from msingi.kit.errors import Busy
+from msingi.kit.events import Reaction, inbox, outbox, receipt_of, teller_of
+from msingi.kit.ids import new_id
+from msingi.kit.jobs import rows as jobs_of
+from msingi.kit.relay import LONGEST, beginning, stream_key
+from msingi.kit.runner import put_off
+
+Fields = dict[bytes, bytes]
+log = structlog.get_logger("hearing")
+
+AT_ONCE = 32  # events taken in one reading
+BLOCK = 1.0  # seconds that a reading waits for something to read
+GIVEN_UP = 15.0  # seconds after which what a worker took and did not finish goes to another
+LOOK = 5.0  # seconds between two looks for what Redis lost
+OLDEST_COPY = timedelta(hours=2)  # how old the data of a Redis that comes back may be: it saves each hour, or sooner
+LONG_GONE = 3600 * 1000  # milliseconds without a word from a worker
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Hearing:
+    """What one worker process hears for one product."""
+
+    def __init__(self, product: str, reactions: Sequence[Reaction]) -> None:
+        self.product, self.reactions = product, list(reactions)
+        self.name = f"{socket.gethostname()} {os.getpid()} {new_id()}"
+        self.stopping = False
+        self.claimed_at = 0.0
+
+    def stop(self) -> None:
+        """Take no more; `run` ends when what was taken is done."""
+        self.stopping = True
+
+    async def run(self) -> None:
+        """React to events until `stop` is called."""
+        async with state.slow_redis() as redis:
+            while not self.stopping:
+                try:
+                    for entry in await self._taken_over(redis) or await self._read(redis):
+                        await self._handle(redis, *entry)
+                except ResponseError as error:
+                    await self._join(redis, error)
+                except (RedisError, PyMongoError, OSError, TimeoutError) as error:
+                    log.warning("hearing_interrupted", product=self.product, error=str(error)[:200])
+                    await asyncio.sleep(1)
+
+    async def _read(self, redis: "Redis") -> list[tuple[bytes, Fields]]:
+        """The next events that nobody in the group has taken."""
+        async with asyncio.timeout(BLOCK + 5):  # Redis may hang without a word
+            found = await redis.xreadgroup(
+                self.product, self.name, {stream_key(): ">"}, count=AT_ONCE, block=round(BLOCK * 1000)
+            )
+        return found[0][1] if found else []
+
+    async def _taken_over(self, redis: "Redis") -> list[tuple[bytes, Fields]]:
+        """What a worker took, and was killed before it was done."""
+        if time.monotonic() - self.claimed_at < GIVEN_UP / 3:
+            return []
+        async with asyncio.timeout(5):
+            found = await redis.xautoclaim(stream_key(), self.product, self.name, round(GIVEN_UP * 1000), count=AT_ONCE)
+        if not found[1]:
+            self.claimed_at = time.monotonic()
+        entries = [entry for entry in found[1] if entry[1]]
+        if len(entries) < len(found[1]) or found[2:] not in ([], [[]]):
+            await _doubt(self.product)  # some had been cut off from the stream
+        return entries
+
+    async def _handle(self, redis: "Redis", id: bytes, fields: Fields) -> None:
+        envelope = _envelope(fields)
+        for reaction in self.reactions:
+            if reaction.tag == envelope["type"]:
+                await deliver(reaction, envelope)
+        async with asyncio.timeout(5):
+            await redis.xack(stream_key(), self.product, id)
+
+    async def _join(self, redis: "Redis", error: ResponseError) -> None:
+        """Make the group, if that is what is missing: the stream is new, or was lost."""
+        if "NOGROUP" not in str(error):
+            log.warning("hearing_interrupted", product=self.product, error=str(error)[:200])
+            await asyncio.sleep(1)
+            return
+        await _doubt(self.product)
+        try:
+            await redis.xgroup_create(stream_key(), self.product, id="0", mkstream=True)
+        except ResponseError as refused:
+            if "BUSYGROUP" not in str(refused):
+                raise
+
+
+def _envelope(fields: Fields) -> Row:
+    said = {str(name, "utf-8"): str(value, "utf-8") for name, value in fields.items()}
+    at = datetime.fromisoformat(said["at"])
+    return {"_id": said["id"], "type": said["type"], "at": at, "body": msgspec.json.decode(said["body"])}
+
+
+async def deliver(reaction: Reaction, envelope: Row) -> bool:
+    """React to an event; what fails becomes a job, so that nothing waits behind it. Whether it had its effect now."""
+    while True:
+        try:
+            async with asyncio.timeout(reaction.timeout):
+                return await reaction.receive(envelope)
+        except Exception as error:  # noqa: BLE001  (whatever a reaction raises is kept with its job)
+            if await _put_off(reaction, envelope, error):
+                return False
+        await asyncio.sleep(1)
+
+
+async def _put_off(reaction: Reaction, envelope: Row, error: Exception) -> bool:
+    """Make a job of it. If even that cannot be written, the database is away: then wait, and react again."""
+    id = receipt_of(reaction, envelope["_id"])
+    stored = {**envelope, "at": envelope["at"].isoformat()}
+    try:
+        await put_off(id, reaction.name, reaction.product, [stored], error, reaction.longest_wait)
+        return True
+    except (PyMongoError, Busy) as away:
+        log.warning("hearing_waits_for_mongo", product=reaction.product, error=str(away)[:200])
+        return False
+
+
+# ---- what Redis lost
+
+
+async def look_for_gaps(hearings: Sequence[Hearing]) -> None:
+    """Again and again, find out whether Redis may have lost something, and read that from the outboxes."""
+    while True:
+        try:
+            for hearing in hearings:
+                await _look(hearing)
+        except (RedisError, PyMongoError, OSError, TimeoutError) as error:
+            log.warning("gaps_unknown", error=str(error)[:200])
+        await asyncio.sleep(LOOK)
+
+
+async def _look(hearing: Hearing) -> None:
+    began = now()
+    token, run = await _what_redis_holds()
+    known = await _known().find_one({"_id": hearing.product}) or {}
+    since = _lost_since(known, token, run) or await _cut_off_since(hearing.product)
+
+    async def read_outboxes() -> None:
+        if since:
+            count = await catch_up(hearing.product, hearing.reactions, since)
+            log.info("caught_up", product=hearing.product, since=since, found=count)
+        fresh = {"token": token, "run": run, "at": began, "doubt": None}
+        with suppress(DuplicateKeyError):  # there is a doubt that was not there when we began: look again
+            same = {"_id": hearing.product, "doubt": known.get("doubt")}
+            await _known().update_one(same, {"$set": fresh}, upsert=True)
+        await _tidy(hearing.product)
+
+    if since or began - known["at"] > timedelta(minutes=1):
+        await leases.holding(f"hearing {hearing.product}", read_outboxes)
+
+
+async def _what_redis_holds() -> tuple[str, str]:
+    """What changes when Redis is emptied or the relay has to begin anew; and what changes when Redis is restarted."""
+    redis = state.redis()
+    await redis.set(f"{stream_key()}:token", new_id(), nx=True)
+    token = await redis.get(f"{stream_key()}:token")
+    server = await redis.info("server")
+    return f"{(token or b'').decode()} {await beginning()}", server["run_id"]
+
+
+def _lost_since(known: Row, token: str, run: str) -> datetime | None:
+    if known.get("token") != token or known.get("doubt"):
+        return EVER
+    if known["run"] != run:
+        last_seen: datetime = known["at"]
+        return last_seen - OLDEST_COPY
+    return None
+
+
+async def _cut_off_since(product: str) -> datetime | None:
+    """If the stream was shortened beyond what the product has read: when what it read last was carried."""
+    redis = state.redis()
+    if await redis.xlen(stream_key()) < LONGEST * 0.9:
+        return None
+    first = (await redis.xinfo_stream(stream_key()))["first-entry"]
+    for group in await redis.xinfo_groups(stream_key()):
+        read = group["last-delivered-id"]
+        if group["name"].decode() == product and _place(read) < _place(first[0]):
+            return datetime.fromtimestamp(_place(read)[0] / 1000, UTC) - timedelta(minutes=1)
+    return None
+
+
+def _place(id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = id.decode().partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+async def _doubt(product: str) -> None:
+    """Have everything that is kept looked through at the next look."""
+    await _known().update_one({"_id": product}, {"$set": {"doubt": new_id()}}, upsert=True)
+
+
+async def _tidy(product: str) -> None:
+    """Forget the workers of long ago, if they left nothing undone."""
+    redis = state.redis()
+    for each in await redis.xinfo_consumers(stream_key(), product):
+        if each["pending"] == 0 and each["idle"] > LONG_GONE:
+            await redis.xgroup_delconsumer(stream_key(), product, each["name"])
+
+
+def _known() -> AsyncCollection[Row]:
+    return state.database("kit")["hearing"]
+
+
+async def catch_up(product: str, reactions: Sequence[Reaction], since: datetime = EVER) -> int:
+    """React to what the outboxes hold since then and the inbox does not; returns how many had their effect now."""
+    count = 0
+    for teller in {teller_of(reaction.tag) for reaction in reactions}:
+        heard = {reaction.tag for reaction in reactions if teller_of(reaction.tag) == teller}
+        wanted = {"type": {"$in": sorted(heard)}, "created_at": {"$gte": since}}
+        batch: list[Row] = []
+        async for row in outbox(teller).raw.find(wanted, sort=[("created_at", 1)]):
+            batch.append(row)
+            if len(batch) == 500:
+                count += await _catch_up_batch(product, reactions, batch)
+                batch = []
+        count += await _catch_up_batch(product, reactions, batch)
+    return count
+
+
+async def _catch_up_batch(product: str, reactions: Sequence[Reaction], batch: Sequence[Row]) -> int:
+    due: dict[str, tuple[Reaction, Row]] = {
+        receipt_of(reaction, row["_id"]): (reaction, row)
+        for row in batch
+        for reaction in reactions
+        if reaction.tag == row["type"]
+    }
+    for kept in (inbox(product), jobs_of(product)):  # what was done, and what waits to be tried again
+        async for found in kept.raw.find({"_id": {"$in": list(due)}}, {"_id": 1}):
+            due.pop(found["_id"], None)
+    return sum([await deliver(reaction, _told(row)) for reaction, row in due.values()])
+
+
+def _told(row: Row) -> Row:
+    wanted: dict[str, Any] = {name: row[name] for name in ("_id", "type", "at", "body")}
+    return wanted

@@ -1,0 +1,66 @@
+"""A small application for test_live.py: boards that can be followed, and tokens that say plainly who asks."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
+
+import socketio
+from litestar import Litestar
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from msingi.kit import config, live, replies, state
+from msingi.kit.actors import Actor
+from msingi.kit.errors import NotFound
+from msingi.kit.live import Topic
+
+
+async def board_for(id: str, actor: Actor) -> None:
+    """Boards that Redis lists as hidden do not exist for anybody; who asks leaves the number of the process behind."""
+    await state.redis().sadd("processes", os.getpid())  # type: ignore[misc]
+    if await state.redis().sismember("hidden", id):  # type: ignore[misc]
+        raise NotFound
+
+
+async def identify(token: str) -> Actor | None:
+    """`ann` is Ann, `ann:2` is Ann for two seconds from now, and whoever begins with a dash is nobody."""
+    name, _, seconds = token.partition(":")
+    if not name or name.startswith("-"):
+        return None
+    return Actor(id=name, session=f"s-{name}", expires_at=int(time.time() + int(seconds)) if seconds else 0)
+
+
+class Door(ASGIMiddleware):
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        token = dict(scope["headers"]).get(b"authorization", b"").decode().removeprefix("Bearer ")
+        scope["user"] = await identify(token)
+        await next_app(scope, receive, send)
+
+
+products: Any = [SimpleNamespace(name="boards", folder=None, topics=[Topic("boards/{id}", see=board_for)])]
+
+
+@asynccontextmanager
+async def lifespan(app: Litestar) -> AsyncIterator[None]:
+    async with state.running(config.load(config.Settings, os.environ), products):
+        tailer = asyncio.create_task(live.run_tailer())
+        yield
+        tailer.cancel()
+        with suppress(asyncio.CancelledError):
+            await tailer
+
+
+def serve() -> Any:
+    """What Granian serves."""
+    inner = Litestar(
+        [live.sse_handler("boards")],
+        middleware=[Door()],
+        exception_handlers=replies.HANDLERS,
+        lifespan=[lifespan],
+        openapi_config=None,
+    )
+    return socketio.ASGIApp(live.make_socket_server(identify), other_asgi_app=inner)

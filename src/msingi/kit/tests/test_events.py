@@ -1,0 +1,347 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from msingi.kit import events, hearing, jobs, relay, runner, state, unit, worker
+from msingi.kit.db import Paging
+from msingi.kit.events import Event, emit
+from msingi.kit.tests import mill
+from msingi.kit.tests.mill import Ground, baked, both
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def prepared(running: state.State) -> None:
+    running.products = both
+    mill.broken.clear()
+    await mill.prepare()
+
+
+async def until(true: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not await true():
+        assert time.monotonic() < end, f"this did not come true within {seconds} seconds"
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def working() -> AsyncIterator[None]:
+    """A worker in this process, from when its relay follows the stream."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(both, stop, grace=5))
+    try:
+        await until(lambda: following(), 10)
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def following() -> bool:
+    return bool(await relay.beginning()) and bool(await state.database("kit")["hearing"].find_one({"_id": "bakery"}))
+
+
+# ---- telling
+
+
+async def test_an_event_is_told_with_what_it_is_about_or_not_at_all() -> None:
+    await mill.grind("rye")
+    with pytest.raises(RuntimeError, match="the stone broke"):
+        await mill.grind_and_fail("oats")
+    assert await events.told(["mill"]) == [Ground(sack="rye")]
+    assert await jobs.queues() == []
+    await worker.work_off(both)
+    assert await baked() == ["rye"]
+
+
+async def test_emit_is_refused_where_it_could_be_told_without_its_cause() -> None:
+    with pytest.raises(RuntimeError, match="inside an @atomic action"):
+        await emit(Ground(sack="rye"))
+    with pytest.raises(RuntimeError, match="tells="):
+        await unit.guarded(emit)(Ground(sack="rye"))
+    assert await events.told(["mill"]) == []
+
+
+def test_a_tag_begins_with_the_product_that_tells() -> None:
+    class Nameless(Event, frozen=True):
+        sack: str
+
+    with pytest.raises(TypeError, match="Nameless needs a tag"):
+        events.tag_of(Nameless)
+    assert events.teller_of(events.tag_of(Ground)) == "mill"
+
+
+def test_an_envelope_holds_the_event_as_json() -> None:
+    envelope = Ground(sack="rye").envelope()
+    assert sorted(envelope) == ["_id", "at", "body", "type"]
+    assert (envelope["type"], envelope["body"]) == ("mill.ground", {"sack": "rye", "by": "ann"})
+
+
+def test_a_reaction_belongs_to_the_product_of_its_module() -> None:
+    assert events.product_of("msingi.products.orchard.jobs") == "orchard"
+    with pytest.raises(TypeError, match="say product="):
+        events.product_of("elsewhere")
+
+
+async def test_an_event_that_rides_in_a_document_is_moved_to_the_outbox() -> None:
+    await mill.receive("rye")
+    await mill.weigh("rye", 40)
+    await mill.weigh("rye", 41)
+    row = await mill.sacks.raw.find_one({"_id": "rye"})
+    assert row is not None
+    assert len(row["_outbox"]) == 3
+    await worker.work_off(both)
+    assert await baked() == ["rye", "rye", "rye"]
+    row = await mill.sacks.raw.find_one({"_id": "rye"})
+    assert row is not None
+    assert row["_outbox"] == []
+
+
+async def test_what_was_told_can_be_forgotten() -> None:
+    await mill.grind("rye")
+    await mill.receive("oats")
+    await events.forget(["mill"])
+    assert await events.told(["mill"]) == []
+    await worker.work_off(both)
+    assert await baked() == []
+
+
+# ---- reacting
+
+
+async def test_a_double_has_no_second_effect() -> None:
+    envelope = Ground(sack="rye").envelope()
+    assert await mill.bake.receive(envelope)
+    assert not await mill.bake.receive(envelope)
+    assert await baked() == ["rye"]
+
+
+async def test_of_many_doubles_at_once_one_has_its_effect() -> None:
+    envelope = Ground(sack="rye").envelope()
+    news = await asyncio.gather(*(mill.bake.receive(envelope) for _ in range(8)))
+    assert sorted(news) == [False] * 7 + [True]
+    assert await baked() == ["rye"]
+
+
+async def test_a_reaction_that_fails_leaves_neither_effect_nor_receipt() -> None:
+    mill.broken.add("rye")
+    with pytest.raises(ValueError, match="rye is broken"):
+        await events.arrive(Ground(sack="rye"), both)
+    assert await baked() == []
+    assert not await events.inbox("bakery").exists({})
+
+
+async def test_an_event_of_an_older_or_newer_version_is_understood() -> None:
+    await mill.bake.receive({**Ground(sack="rye").envelope(), "body": {"sack": "rye", "miller": "bob"}})
+    assert await baked() == ["rye"]
+
+
+async def test_a_job_asked_for_by_a_reaction_follows_its_effect() -> None:
+    await mill.spill("rye")
+    await worker.work_off(both)
+    assert await mill.traced("leave_trace") == ["rye"]
+
+
+async def test_a_failing_reaction_holds_up_nobody_and_can_be_run_again() -> None:
+    mill.broken.add("rye")
+    async with working():
+        for sack in ("rye", "oats"):
+            await mill.grind(sack)
+        await until(lambda: is_baked(["oats"]))
+        await until(lambda: in_state("dead"))  # tried twice
+        failed = (await jobs.failures(Paging())).items[0]
+        assert (failed.product, failed.tries, failed.last_error) == ("bakery", 2, "ValueError: rye is broken")
+        mill.broken.clear()
+        await jobs.run_again("bakery", failed.id)
+        await until(lambda: is_baked(["oats", "rye"]))
+    assert (await jobs.failures(Paging())).items == []
+
+
+async def test_work_off_says_what_failed() -> None:
+    mill.broken.add("rye")
+    await mill.grind("rye")
+    with pytest.raises(worker.WorkFailed, match="bake: ValueError: rye is broken"):
+        await worker.work_off(both)
+
+
+async def is_baked(sacks: list[str]) -> bool:
+    return await baked() == sacks
+
+
+async def in_state(wanted: str) -> bool:
+    return await jobs.rows("bakery").exists({"state": wanted})
+
+
+# ---- the relay
+
+
+async def test_an_event_is_heard_within_milliseconds() -> None:
+    async with working():
+        await mill.grind("first")
+        await until(lambda: is_baked(["first"]))
+        waits = []
+        for number in range(20):
+            began = time.perf_counter()
+            await mill.grind(f"sack {number}")
+            told = time.perf_counter()
+            while not await mill.loaves.exists({"sack": f"sack {number}"}):
+                await asyncio.sleep(0.001)
+            waits.append((time.perf_counter() - told, told - began))
+    waits.sort()
+    print(f"\nfrom commit to effect: p50 {waits[10][0] * 1000:.1f} ms, max {waits[-1][0] * 1000:.1f} ms")
+    assert waits[10][0] < 0.5
+
+
+async def test_an_event_that_rides_in_a_document_arrives_even_if_the_document_is_gone() -> None:
+    async with working():
+        await mill.receive("rye")
+        await mill.sacks.raw.delete_one({"_id": "rye"})
+        await mill.receive("oats")
+        await mill.weigh("oats", 40)
+        await until(lambda: is_baked(["oats", "oats", "rye"]))
+        await until(lambda: empty_handed("oats"))
+
+
+async def empty_handed(sack: str) -> bool:
+    row = await mill.sacks.raw.find_one({"_id": sack})
+    return row is not None and row["_outbox"] == []
+
+
+async def test_a_relay_killed_before_it_saved_its_place_loses_and_doubles_nothing() -> None:
+    async with working():
+        await mill.grind("first")
+        await until(lambda: is_baked(["first"]))
+    before = await state.database("kit")["relay"].find_one({"_id": "place"})
+    assert before is not None
+    many = sorted(["first", *(f"sack {number}" for number in range(30))])
+    async with working():
+        await asyncio.gather(*(mill.grind(sack) for sack in many[1:]))
+        await until(lambda: is_baked(many))
+    # This is what is left when it dies after the delivery: the events are in the stream, the old place in the notes.
+    await state.database("kit")["relay"].replace_one({"_id": "place"}, before)
+    async with working():
+        await until(lambda: carried(61))
+        await mill.grind("zzz")
+        await until(lambda: is_baked([*many, "zzz"]))
+        await until(acknowledged)
+    assert await baked() == [*many, "zzz"]
+
+
+async def carried(count: int) -> bool:
+    return int(await state.redis().xlen(events_key())) >= count
+
+
+async def acknowledged() -> bool:
+    pending = await state.redis().xpending(events_key(), "bakery")
+    return bool(pending["pending"] == 0)
+
+
+def events_key() -> str:
+    return relay.stream_key()
+
+
+async def test_a_relay_that_lost_its_place_leaves_nothing_out() -> None:
+    async with working():
+        await mill.grind("first")
+        await until(lambda: is_baked(["first"]))
+    await mill.grind("meanwhile")
+    await mill.receive("riding")
+    notes = state.database("kit")["relay"]
+    place = await notes.find_one({"_id": "place"})
+    assert place is not None
+    text = place["token"]["_data"]
+    before_the_oplog = {"_data": text[:2] + "00000001" + text[10:]}  # its first bytes are the time in seconds
+    await notes.update_one({"_id": "place"}, {"$set": {"token": before_the_oplog}})
+    async with working():
+        await until(lambda: is_baked(["first", "meanwhile", "riding"]))
+        await mill.grind("last")
+        await until(lambda: is_baked(["first", "last", "meanwhile", "riding"]))
+
+
+async def test_the_relay_of_one_worker_carries_while_the_other_waits() -> None:
+    async with working(), working():
+        for number in range(10):
+            await mill.grind(f"sack {number}")
+        await until(lambda: is_baked([f"sack {number}" for number in range(10)]))
+        assert await state.redis().xlen(events_key()) == 10
+
+
+# ---- what Redis loses
+
+
+async def test_c4_no_event_is_lost_when_redis_is_emptied() -> None:
+    async with working():
+        await mill.grind("first")
+        await until(lambda: is_baked(["first"]))
+    await mill.grind("second")
+    receiver = asyncio.create_task(relay.run())  # carries, while nobody hears
+    await until(lambda: carried(2))
+    await state.redis().flushdb()
+    receiver.cancel()
+    await asyncio.gather(receiver, return_exceptions=True)
+    async with working():
+        await until(lambda: is_baked(["first", "second"]), 30)
+
+
+async def test_c4_a_stream_lost_under_a_running_worker_is_read_from_the_outboxes() -> None:
+    async with working():
+        await mill.grind("first")
+        await until(lambda: is_baked(["first"]))
+        mute = Ground(sack="mute").envelope()  # told and carried, but lost before anyone heard
+        row = events.Told(id=mute["_id"], type=mute["type"], at=mute["at"], body=mute["body"])
+        await state.redis().delete(events_key())
+        await events.outbox("mill").raw.insert_one(events.outbox("mill").dump(row))
+        await until(lambda: is_baked(["first", "mute"]), 30)
+        await mill.grind("next")
+        await until(lambda: is_baked(["first", "mute", "next"]), 30)
+
+
+async def test_what_was_cut_off_before_it_was_read_is_read_from_the_outboxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working():
+        await mill.grind("first")
+        await until(lambda: is_baked(["first"]))
+    sacks = [f"sack {number}" for number in range(5)]
+    carrier = asyncio.create_task(relay.run())
+    for sack in sacks:
+        await mill.grind(sack)
+    await until(lambda: carried(6))
+    carrier.cancel()
+    await asyncio.gather(carrier, return_exceptions=True)
+    await state.redis().xtrim(events_key(), maxlen=2, approximate=False)
+    assert await hearing._cut_off_since("bakery") is None  # the stream is far from its limit
+    monkeypatch.setattr(hearing, "LONGEST", 2)
+    assert await hearing._cut_off_since("bakery") is not None
+    async with working():
+        await until(lambda: is_baked(sorted(["first", *sacks])))
+
+
+async def test_what_a_killed_worker_had_taken_goes_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working():
+        await mill.grind("first")
+        await until(lambda: is_baked(["first"]))
+    carrier = asyncio.create_task(relay.run())
+    await mill.grind("taken")
+    await until(lambda: carried(2))
+    carrier.cancel()
+    await asyncio.gather(carrier, return_exceptions=True)
+    taken = await state.redis().xreadgroup("bakery", "the dead one", {events_key(): ">"})
+    assert len(taken[0][1]) == 1
+    monkeypatch.setattr(hearing, "GIVEN_UP", 1.0)
+    async with working():
+        await until(lambda: is_baked(["first", "taken"]))
+        await until(acknowledged)
+
+
+def test_events_travel_as_json() -> None:
+    row = {**Ground(sack="rye").envelope()}
+    fields = {str(name).encode(): msgspec.json.encode(value) for name, value in relay._fields(row).items()}
+    assert set(fields) == {b"id", b"type", b"at", b"body"}
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    for tries, most in ((1, 2), (2, 4), (3, 8), (12, 900)):
+        assert most / 2 <= runner.pause(tries, 900).total_seconds() <= most

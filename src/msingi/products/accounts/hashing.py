@@ -1,0 +1,93 @@
+"""Passwords are hashed one at a time in a thread beside the requests; who comes when eight wait already hears 503.
+
+Argon2id with 19 MiB (OWASP's first choice) costs some 40 ms of one core. In a thread of its own a storm of sign-ins
+keeps the other requests' latency; without a bound it would keep their memory, but not their turn.
+"""
+
+import asyncio
+import os
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from hmac import digest
+from typing import TypeVar
+
+import structlog
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from msingi.kit import state
+from msingi.kit.errors import Busy
+from msingi.kit.sealing import Key, key_for
+from msingi.products.accounts.rules import normal
+
+WAITING = 8
+T = TypeVar("T")
+log = structlog.get_logger("accounts")
+hasher = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1)
+
+
+class Hashing:
+    """A process's one thread for passwords."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+        self.at_work = 0
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Do it when its turn has come. Raises Busy if too many wait."""
+        if self.at_work > WAITING:
+            raise Busy(retry_after=1)
+        self.at_work += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+        finally:
+            self.at_work -= 1
+
+
+async def hashed(password: str) -> str:
+    """What is kept of a password. Raises Busy."""
+    pepper = key_for("accounts.pepper")
+    encoded = await state.part(Hashing).do(lambda: hasher.hash(_peppered(pepper, password)))
+    return f"{pepper.id.hex()}{encoded}"
+
+
+async def fits(kept: str | None, password: str) -> bool:
+    """Whether a password is the one that was kept. It takes as long where nothing was kept. Raises Busy."""
+    pepper = key_for("accounts.pepper")
+    encoded = _encoding_in(kept, pepper) or _nobodys()
+    return await state.part(Hashing).do(lambda: _is_it(encoded, _peppered(pepper, password)))
+
+
+def is_outdated(kept: str) -> bool:
+    """Whether the password should be hashed anew, since the costs were changed."""
+    return hasher.check_needs_rehash(kept[kept.index("$") :])
+
+
+def _encoding_in(kept: str | None, pepper: Key) -> str | None:
+    if kept is None:
+        return None
+    key, dollar, rest = kept.partition("$")
+    if key != pepper.id.hex():
+        log.warning("pepper_unknown", key=key)
+        return None
+    return dollar + rest
+
+
+def _nobodys() -> str:
+    """An encoding that no password fits, with today's costs."""
+    salt, result = (b64encode(os.urandom(size)).rstrip(b"=").decode() for size in (16, 32))
+    return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${result}"
+
+
+def _is_it(encoded: str, peppered: bytes) -> bool:
+    try:
+        return hasher.verify(encoded, peppered)
+    except VerifyMismatchError:
+        return False
+
+
+def _peppered(pepper: Key, password: str) -> bytes:
+    """The stored hashes are worth nothing to whoever has the database and not the secret."""
+    return digest(pepper.raw, normal(password), sha256)

@@ -1,0 +1,269 @@
+"""What may be read: nothing is fetched without saying who asks, and what they may not see does not exist."""
+
+from asyncio import gather
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from msingi.kit.auth import Actor
+from msingi.kit.db import BadCursor, Page, Paging, Where
+from msingi.kit.errors import NotFound
+from msingi.products.tasks import rules
+from msingi.products.tasks.models import (
+    Comment,
+    Member,
+    Project,
+    Reminder,
+    Role,
+    Task,
+    comments,
+    members,
+    projects,
+    relations,
+    reminders,
+    tasks,
+)
+from msingi.products.tasks.schemas import ProjectView, RelationsView, TaskLine
+from msingi.products.tasks.words import words_of
+
+SORTS = ("position", "-created_at", "updated_at", "due", "priority", "title")
+NEWEST = ("-created_at", *(sort for sort in SORTS if sort != "-created_at"))
+
+
+class SeenProject(NamedTuple):
+    """A project, and the member that sees it."""
+
+    project: Project
+    member: Member
+
+
+class SeenTask(NamedTuple):
+    """A task, and the member that sees it."""
+
+    task: Task
+    member: Member
+
+
+# ---- who sees what
+
+
+def member_id(project_id: str, user_id: str) -> str:
+    return f"{project_id}:{user_id}"
+
+
+async def member(project_id: str, actor: Actor) -> Member:
+    """The actor as a member of a project. Raises NotFound for whoever is none."""
+    return await members.get(member_id(project_id, actor.id))
+
+
+async def project(project_id: str, actor: Actor) -> SeenProject:
+    here, found = await gather(member(project_id, actor), projects.get(project_id))
+    return SeenProject(found, here)
+
+
+async def task(task_id: str, actor: Actor) -> SeenTask:
+    found = await tasks.get(task_id)
+    return SeenTask(found, await member(found.project_id, actor))
+
+
+async def may_follow(project_id: str, actor: Actor) -> None:
+    """Raise NotFound unless the actor may follow a project's live topic."""
+    await member(project_id, actor)
+
+
+async def roles(actor: Actor) -> dict[str, Role]:
+    """The projects that the actor sees, and what they are in each."""
+    mine = await members.many({"user_id": actor.id}, limit=2 * rules.MOST_PROJECTS)
+    return {each.project_id: each.role for each in mine}
+
+
+# ---- projects
+
+
+async def own_projects(actor: Actor, page: Paging) -> Page[ProjectView]:
+    mine = await roles(actor)
+    found = await projects.page({"_id": {"$in": list(mine)}}, page, sorts=("-created_at", "updated_at", "name"))
+    return found.map(lambda each: ProjectView.of(each, role=mine[each.id]))
+
+
+async def members_of(project_id: str, page: Paging) -> Page[Member]:
+    return await members.page({"project_id": project_id}, page, sorts=("created_at", "role"))
+
+
+# ---- tasks
+
+
+async def tasks_of(here: Member, actor: Actor, where: Where, text: str, page: Paging) -> Page[Task]:
+    """A page of one project's tasks."""
+    return await _tasks({"project_id": here.project_id}, _meant(where, actor), text, page, SORTS)
+
+
+async def own_tasks(actor: Actor, where: Where, text: str, page: Paging) -> Page[Task]:
+    """A page of the tasks of all the actor's projects."""
+    seen = {"project_id": {"$in": list(await roles(actor))}}
+    return await _tasks(seen, _meant(where, actor), text, page, NEWEST)
+
+
+async def _tasks(seen: Where, where: Where, text: str, page: Paging, sorts: Sequence[str]) -> Page[Task]:
+    wanted = {"$and": [seen, where]} if where else seen
+    if not text.strip():
+        return await tasks.page(wanted, page, sorts=sorts)
+    words = words_of(text)
+    if not words:
+        return Page([], None)  # nothing but signs: no task holds that as a word
+    wanted = {"$and": [wanted, {"words": {"$all": words}}]}
+    return await tasks.page(wanted, page, sorts=sorts) if page.sort else await _best(wanted, words, page)
+
+
+class _Scored(Task):
+    """A task, and how many of the words that were searched for stand in its title."""
+
+    score: int
+
+
+async def _best(wanted: Where, words: list[str], page: Paging) -> Page[Task]:
+    """The best first: those with most of the words in the title, of these the newest."""
+    score = {"$size": {"$setIntersection": ["$title_words", {"$literal": words}]}}
+    pipeline: list[dict[str, Any]] = [{"$match": wanted}, {"$set": {"score": score}}]
+    if page.after is not None:
+        best, last = _place(page.after)
+        pipeline.append({"$match": {"$or": [{"score": {"$lt": best}}, {"score": best, "_id": {"$lt": last}}]}})
+    pipeline += [{"$sort": {"score": -1, "_id": -1}}, {"$limit": page.limit + 1}]
+    found = await tasks.aggregate(pipeline, _Scored)
+    items: list[Task] = list(found[: page.limit])
+    if len(found) <= page.limit:
+        return Page(items, None)
+    last_one = found[page.limit - 1]
+    place = msgspec.json.encode(["best", last_one.score, last_one.id])
+    return Page(items, urlsafe_b64encode(place).decode().rstrip("="))
+
+
+def _place(after: str) -> tuple[int, str]:
+    try:
+        kind, score, last = msgspec.json.decode(urlsafe_b64decode(after + "==="), type=tuple[str, int, str])
+    except (msgspec.MsgspecError, ValueError):
+        raise BadCursor from None
+    if kind != "best":
+        raise BadCursor
+    return score, last
+
+
+def _meant(where: Where, actor: Actor) -> Where:
+    """The filter with `me` as the asker, `null` as an empty list, and labels as they are stored."""
+    return {"$and": [_meant_clause(clause, actor) for clause in where["$and"]]} if where else {}
+
+
+def _meant_clause(clause: Where, actor: Actor) -> Where:
+    return {field: _meant_value(field, value, actor) for field, value in clause.items()}
+
+
+def _meant_value(field: str, value: Any, actor: Actor) -> Any:
+    if field not in ("assignees", "labels"):
+        return value
+    if isinstance(value, dict):
+        return {operator: _meant_value(field, given, actor) for operator, given in value.items()}
+    if isinstance(value, list):
+        return [_meant_value(field, each, actor) for each in value]
+    if value is None:
+        return []
+    if field == "labels":
+        return value.strip().lower()
+    return actor.id if value == "me" else value
+
+
+async def subtasks(parent: Task, page: Paging) -> Page[Task]:
+    """The tasks that are parts of this one."""
+    return await tasks.page({"project_id": parent.project_id, "parent_id": parent.id}, page, sorts=SORTS)
+
+
+async def all_tasks(project_id: str) -> AsyncIterator[Task]:
+    """Every task of a project, in its order."""
+    async for each in tasks.each({"project_id": project_id}, sort=[("position", 1)]):
+        yield each
+
+
+async def neighbour(project_id: str, position: str, *, after: bool) -> Task | None:
+    """The task right after (or before) a position."""
+    beyond, way = ("$gt", 1) if after else ("$lt", -1)
+    return await tasks.find({"project_id": project_id, "position": {beyond: position}}, sort=[("position", way)])
+
+
+async def last_position(project_id: str) -> str | None:
+    last = await tasks.find({"project_id": project_id}, sort=[("position", -1)])
+    return last.position if last else None
+
+
+# ---- relations
+
+
+async def relations_of(task: Task) -> RelationsView:
+    ahead, behind = await gather(
+        relations.many({"blocker": task.id}, limit=rules.MOST_RELATIONS),
+        relations.many({"blocked": task.id}, limit=rules.MOST_RELATIONS),
+    )
+    ids = [*(each.blocked for each in ahead), *(each.blocker for each in behind)]
+    found = {each.id: each for each in await tasks.many({"_id": {"$in": ids}}, limit=len(ids) or 1)}
+    return RelationsView(
+        blocks=[TaskLine.of(found[each.blocked]) for each in ahead if each.blocked in found],
+        blocked_by=[TaskLine.of(found[each.blocker]) for each in behind if each.blocker in found],
+    )
+
+
+async def open_blockers(task: Task) -> list[str]:
+    """The tasks that are to be done before this one and are not."""
+    before = await relations.many({"blocked": task.id}, limit=rules.MOST_RELATIONS)
+    ids = [each.blocker for each in before]
+    return [each.id for each in await tasks.many({"_id": {"$in": ids}, "status": "open"}, limit=20)]
+
+
+class Arrow(msgspec.Struct):
+    """One end of something and the other."""
+
+    source: str
+    target: str
+
+
+async def blocking(project_id: str) -> dict[str, list[str]]:
+    """What blocks what in a project."""
+    fields = {"source": "$blocker", "target": "$blocked"}
+    return _arrows(await relations.aggregate([{"$match": {"project_id": project_id}}, {"$project": fields}], Arrow))
+
+
+async def parts(project_id: str) -> dict[str, list[str]]:
+    """What is part of what in a project: each parent with its subtasks."""
+    wanted = {"project_id": project_id, "parent_id": {"$type": "string"}}
+    fields = {"source": "$parent_id", "target": "$_id"}
+    return _arrows(await tasks.aggregate([{"$match": wanted}, {"$project": fields}], Arrow))
+
+
+def _arrows(found: list[Arrow]) -> dict[str, list[str]]:
+    arrows: dict[str, list[str]] = {}
+    for each in found:
+        arrows.setdefault(each.source, []).append(each.target)
+    return arrows
+
+
+# ---- comments and reminders
+
+
+async def comment(comment_id: str, task: Task) -> Comment:
+    return await comments.get(comment_id, when={"task_id": task.id})
+
+
+async def comments_on(task: Task, page: Paging) -> Page[Comment]:
+    return await comments.page({"task_id": task.id}, page, sorts=("created_at",))
+
+
+async def reminder(reminder_id: str, seen: SeenTask) -> Reminder:
+    """One of the member's own reminders."""
+    found = await reminders.get(reminder_id)
+    if (found.task_id, found.user_id) != (seen.task.id, seen.member.user_id):
+        raise NotFound
+    return found
+
+
+async def reminders_on(seen: SeenTask, page: Paging) -> Page[Reminder]:
+    own = {"task_id": seen.task.id, "user_id": seen.member.user_id}
+    return await reminders.page(own, page, sorts=("at", "created_at"))
