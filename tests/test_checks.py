@@ -146,10 +146,9 @@ def test_a_429_that_says_how_long_is_waited_out() -> None:
 
 def outcomes_with(fault: str) -> dict[str, str]:
     """What came of each notes check on the server below, with one promise broken."""
-    with serving(fault) as url:
-        with World(url, url) as world:
-            running.prepare("notes", world)
-            return {result.check: result.outcome for result in running.results("notes", world)}
+    with serving(fault) as url, World(url, url) as world:
+        running.prepare("notes", world)
+        return {result.check: result.outcome for result in running.results("notes", world)}
 
 
 # ---- a server of another make: docs/contracts/notes.md in memory, on the standard library

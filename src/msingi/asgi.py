@@ -1,17 +1,18 @@
 """What the web server loads: the products named by MSINGI_PRODUCTS (all, if it is empty) and the console."""
 
 import os
+from typing import Any
 
 from msingi import catalog
-from msingi.console.routes import routes as console_routes
+from msingi.console.routes import routes_for
 from msingi.kit import config, observe
 from msingi.kit.app import build
 
 _names = [name.strip() for name in os.environ.get("MSINGI_PRODUCTS", "").split(",") if name.strip()]
 _products = catalog.products(_names or None)
-_kinds = [config.Settings, *(product.settings for product in _products if product.settings)]
+_kinds: list[type[Any]] = [config.Settings, *(product.settings for product in _products if product.settings)]
 _loaded = config.load_all(_kinds, os.environ)
 _settings: config.Settings = _loaded.pop(config.Settings)
 observe.configure(_settings)
 
-app = build(_settings, _products, parts=_loaded, pages=console_routes)
+app = build(_settings, _products, parts=_loaded, pages=routes_for(_products))

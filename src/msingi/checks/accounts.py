@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 import time
+from collections.abc import Mapping
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -546,14 +547,17 @@ def _(world: World) -> None:
 # ---- cookie sessions
 
 
+NOTHING: Mapping[str, str] = {}
+
+
 class Browser:
     """Somebody with a cookie session, who sends what a browser would."""
 
-    def __init__(self, world: World, form: dict[str, Any], brought: str = "") -> None:
+    def __init__(self, world: World, form: dict[str, Any], brought: Mapping[str, str] = NOTHING) -> None:
         self.world = world
         split = urlsplit(world.url)
         self.origin = f"{split.scheme}://{split.netloc}"
-        headers = {"Origin": self.origin, **({"Cookie": brought} if brought else {})}
+        headers = {"Origin": self.origin, **brought}
         body = {"email": form["email"], "password": form["password"], "session": "cookie"}
         self.answer = Caller(world.http, world.url).post(f"{ACCOUNTS}/sign-in", body, headers=headers).want(200)
         self.csrf = str(self.answer.fields("csrf_token")["csrf_token"])
@@ -602,13 +606,15 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     form, _ = newcomer(world)
     first = Browser(world, form)
+    chosen = "chosen-by-somebody-else-0123456789abcdef"
     for brought in (
-        first.cookie,
-        "sid=chosen-by-somebody-else-0123456789abcdef",
-        "__Host-sid=chosen-by-somebody-else-0123456789abcdef",
+        {"Cookie": first.cookie, "X-CSRF-Token": first.csrf},
+        {"Cookie": f"sid={chosen}"},
+        {"Cookie": f"__Host-sid={chosen}"},
     ):
         second = Browser(world, form, brought)
-        second.answer.need(second.cookie not in ("", first.cookie, brought), "a new random session id at each sign-in")
+        new = second.cookie not in ("", brought["Cookie"])
+        second.answer.need(new, "a new random session id at each sign-in")
 
 
 @check(

@@ -749,7 +749,8 @@ def _(world: World) -> None:
         422
     )
     plain = world.ann.post(tasks_of(project), due | {"recurrence": {"rule": "FREQ=DAILY"}}).want(201)
-    plain.need(plain.data["recurrence"] == {"rule": "FREQ=DAILY", "time_zone": "UTC"}, "time_zone UTC if none is given")
+    told = plain.data["recurrence"] or {}
+    plain.need((told.get("rule"), told.get("time_zone")) == ("FREQ=DAILY", "UTC"), "time_zone UTC if none is given")
     world.ann.patch(at(plain.data), {"due": None}).problem(422, code="recurrence_needs_due")
 
 

@@ -2,8 +2,9 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from litestar import Request, Response
 from litestar.enums import MediaType
@@ -12,6 +13,7 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from msingi.console.shell import THEMES, own_path, running, shell
 from msingi.kit import jobs, openapi, pages, state
 from msingi.kit.db import Paging
 from msingi.kit.errors import NotFound, Problem, code_of
@@ -26,7 +28,6 @@ READERS = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-THEMES = ("auto", "light", "dark")
 YEAR = 365 * 24 * 3600
 
 
@@ -48,7 +49,7 @@ class Which(Struct):
 async def show_home(request: AnyRequest) -> Response[str]:
     """What runs here, and what to try first."""
     up = {"MongoDB": await mongo_answers(), "Redis": await redis_answers()}
-    return pages.page("console/home.html", request, **_shell(request), up=up, tries=_tries())
+    return pages.page("console/home.html", request, **shell(request), up=up, tries=_tries())
 
 
 @get("/docs", public=True, include_in_schema=False)
@@ -79,7 +80,7 @@ async def show_openapi(request: AnyRequest) -> dict[str, Any]:
 async def show_openapi_of_one(request: AnyRequest, file: FromPath[str]) -> dict[str, Any]:
     """The description of one product: `/openapi/notes.json`."""
     name = file.removesuffix(".json")
-    if name not in {product.name for product in _products()} or not file.endswith(".json"):
+    if name not in {product.name for product in running()} or not file.endswith(".json"):
         raise NotFound
     return openapi.describe(request.app, name)
 
@@ -98,7 +99,7 @@ async def show_problem(request: AnyRequest, code: FromPath[str]) -> Response[str
     for kind in _kinds(Problem):
         if code_of(kind) == code:
             meaning = inspect.cleandoc(kind.__doc__ or "")
-            return pages.page("console/problem.html", request, **_shell(request), kind=kind, code=code, meaning=meaning)
+            return pages.page("console/problem.html", request, **shell(request), kind=kind, code=code, meaning=meaning)
     raise NotFound
 
 
@@ -106,7 +107,7 @@ async def show_problem(request: AnyRequest, code: FromPath[str]) -> Response[str
 async def show_jobs(request: AnyRequest, page: Given[Paging]) -> Response[str]:
     """The queues, and what failed for good."""
     failed = await jobs.failures(page)
-    return pages.page("console/jobs.html", request, **_shell(request), queues=await jobs.queues(), failures=failed)
+    return pages.page("console/jobs.html", request, **shell(request), queues=await jobs.queues(), failures=failed)
 
 
 @post("/jobs/again", permission="jobs:manage", include_in_schema=False, page=True, idempotency="off")
@@ -139,37 +140,19 @@ async def choose_language(request: AnyRequest) -> Redirect:
 
 async def _chosen(request: AnyRequest, cookie: str, known: Sequence[str]) -> Redirect:
     choice = await pages.form_of(request, Choice)
-    reply = Redirect(_own(choice.back), status_code=303)
+    reply = Redirect(own_path(choice.back), status_code=303)
     if choice.to in known:
         secure = state.settings().base_url.startswith("https://")
         reply.set_cookie(cookie, choice.to, max_age=YEAR, httponly=True, samesite="lax", secure=secure)
     return reply
 
 
-def _own(back: str) -> str:
-    """The page to go back to, if it is one of ours: no address of elsewhere, however it is written."""
-    parts = urlsplit(back.replace("\\", "/"))
-    return back if back.startswith("/") and not back.startswith("//") and not parts.netloc else "/"
-
-
 def _reader(request: AnyRequest, name: str, product: str) -> Response[str]:
-    known = product in {each.name for each in _products()}
+    known = product in {each.name for each in running()}
     source = f"/openapi/{product}.json" if known else "/openapi.json"
-    context = {"reader": name, "source": source, "query": urlencode({"product": product}) if known else ""}
-    return pages.page(f"console/{name}.html", request, policy=READERS, **_shell(request), **context)
-
-
-def _shell(request: AnyRequest) -> dict[str, Any]:
-    """What the frame around each page shows."""
-    theme = request.cookies.get("theme", "auto")
-    return {
-        "products": _products(),
-        "theme": theme if theme in THEMES else "auto",
-        "themes": THEMES,
-        "here": request.url.path,
-        "can_sign_in": any(product.name == "accounts" for product in _products()),
-        "development": not state.settings().production,
-    }
+    query = urlencode({"product": product}) if known else ""
+    context: dict[str, Any] = {"reader": name, "source": source, "query": query}
+    return pages.page(f"console/{name}.html", request, policy=READERS, **shell(request), **context)
 
 
 def _tries() -> list[tuple[str, str]]:
@@ -182,14 +165,18 @@ def _tries() -> list[tuple[str, str]]:
     ]
 
 
-def _products() -> Sequence[Product]:
-    return state.current().products
-
-
 def _kinds(kind: type[Problem]) -> Iterator[type[Problem]]:
     yield kind
     for below in kind.__subclasses__():
         yield from _kinds(below)
+
+
+def routes_for(products: Sequence[Product]) -> list[ControllerRouterHandler]:
+    """The pages of a process that serves these products; it signs people in where it has the accounts."""
+    signing = (
+        import_module("msingi.console.signing").routes if any(each.name == "accounts" for each in products) else []
+    )
+    return [*routes, *signing, *mail_pages, pages.static("console")]
 
 
 routes: list[ControllerRouterHandler] = [
@@ -206,6 +193,4 @@ routes: list[ControllerRouterHandler] = [
     discard_job,
     choose_theme,
     choose_language,
-    *mail_pages,
-    pages.static("console"),
 ]

@@ -1,7 +1,7 @@
 """From a list of products to one ASGI application: the same for one product alone and for all together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,8 +9,8 @@ import socketio
 import structlog
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, ControllerRouterHandler
+from litestar.openapi.spec import Components, Reference, SecurityScheme
+from litestar.types import ControllerRouterHandler
 
 from msingi.kit import auth, db, drain, health, http, live, mail, replies, revocations, state, tokens
 from msingi.kit.auth import Gate
@@ -22,7 +22,7 @@ from msingi.kit.product import Product
 from msingi.kit.reading import KitRequest
 
 log = structlog.get_logger("app")
-Watch = Callable[[], Coroutine[Any, Any, None]]
+Watch = Callable[[], Awaitable[None]]
 
 
 def build(
@@ -32,7 +32,7 @@ def build(
     parts: Mapping[type, Any] | None = None,
     pages: Sequence[ControllerRouterHandler] = (),
     **more: Any,
-) -> ASGIApp:
+) -> Edge:
     """The application that serves these products. `pages` are routes beside theirs; `more` goes to Litestar."""
     auth.roles_known(products)
     inner = Litestar(
@@ -111,14 +111,14 @@ async def _kept_going(watch: Watch) -> None:
         try:
             await watch()
             return
-        except Exception:  # noqa: BLE001  (whatever it was, the next try may find it gone)
+        except Exception:  # whatever it was, the next try may find it gone
             log.warning("watch_failed", watch=getattr(watch, "__qualname__", str(watch)), exc_info=True)
             await asyncio.sleep(0.5)
 
 
 def _openapi(settings: Settings) -> OpenAPIConfig:
     """The schema only; the console serves it and its readers at their fixed addresses."""
-    schemes = {
+    schemes: dict[str, SecurityScheme | Reference] = {
         "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
         "session": SecurityScheme(type="apiKey", name="__Host-sid", security_scheme_in="cookie"),
     }

@@ -38,7 +38,7 @@ def scope_filter(actor: Actor, visible: Visible) -> Where:
         return {}
     try:
         where = visible.where(actor)
-    except Exception:  # noqa: BLE001  (fail closed, whatever the rule did)
+    except Exception:  # fail closed, whatever the rule did
         log.error("visibility_rule_failed", actor=actor.id, exc_info=True)
         return NOTHING
     return where or NOTHING

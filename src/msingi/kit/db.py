@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import blake2b
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 from bson import Decimal128, ObjectId, Regex
@@ -46,7 +46,7 @@ class View(Struct, kw_only=True):
     """Anything sent out: the fields of a document that the world may see."""
 
     @classmethod
-    def of(cls, doc: object, **more: Any) -> "Any":
+    def of(cls, doc: object, **more: Any) -> Self:
         """Make the view of a document; `more` gives fields that the document does not have."""
         if not more:
             return msgspec.convert(doc, cls, from_attributes=True)
@@ -103,7 +103,7 @@ class Tellable(Protocol):
 
 
 class Index(Struct, frozen=True):
-    """One index. `keys` reads `"board_id -created_at"`; with `text`, `"owner title:10 body:1"` weighs words per owner."""
+    """One index. `keys` reads `"board_id -created_at"`; with `text`, `"owner title:10 body:1"` weighs words."""
 
     keys: str
     unique: bool = False
@@ -249,9 +249,9 @@ class Collection(Generic[D]):
     ) -> D:
         """Change one document in a single step, if it still fits `when`; else raise `otherwise`.
 
-        `to` is Mongo's update (`{"$set": …, "$inc": …}`); `version` and `updated_at` move by themselves. What is scarce (seats,
-        stock, votes) is guarded here and nowhere else: never read, check, then write. `tells` are events that ride
-        in the document; `stale` are cache tags beside those of the changed document (of the list it left, say).
+        `to` is Mongo's update (`{"$set": …, "$inc": …}`); `version` and `updated_at` move by themselves. What is
+        scarce (seats, stock, votes) is guarded here and nowhere else: never read, check, then write. `tells` are events
+        that ride in the document; `stale` are cache tags beside those of the changed document (of the list it left).
         Returns the document as it is now. Without `otherwise` a miss raises Stale if there is a `when`, else NotFound.
         """
         work = self._writing()

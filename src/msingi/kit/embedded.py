@@ -62,6 +62,10 @@ class Kind:
     arguments: Callable[[Path, int], list[str]]
     pid_if_ready: Callable[[Path, int], int | None]
 
+    def url_in(self, folder: Path) -> str:
+        """The address of the folder's server."""
+        return self.url.format(port=_known(folder, self)["port"])
+
 
 @dataclass
 class Servers:
@@ -77,11 +81,11 @@ class Servers:
 
     @property
     def mongo_url(self) -> str:
-        return MONGO.url.format(port=_known(self.folder, MONGO)["port"])
+        return MONGO.url_in(self.folder)
 
     @property
     def redis_url(self) -> str:
-        return REDIS.url.format(port=_known(self.folder, REDIS)["port"])
+        return REDIS.url_in(self.folder)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -96,7 +100,7 @@ class Servers:
 
     def revive(self) -> None:
         """Start those again that have died, on the same ports as long as those are free. Raises CannotStart."""
-        with _plainly(self.folder), _locked(self.folder / "start.lock"):
+        with plainly(self.folder), _locked(self.folder / "start.lock"):
             for kind in self.kinds:
                 _ensure(self, kind)
 
@@ -132,8 +136,8 @@ def start(
     further arguments for a mongod that this call starts. Raises CannotStart with the reason in one sentence.
     """
     folder = Path(folder).resolve()
-    kinds = tuple(kind for kind in (MONGO, REDIS) if kind.name in only)
-    with _plainly(folder):
+    kinds = tuple(kind for kind in KINDS if kind.name in only)
+    with plainly(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(folder / "start.lock"):
             users = os.open(folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -238,6 +242,8 @@ def _stop(servers: Servers, kind: Kind) -> None:
     asked = False
     while _alive(servers.folder, kind):
         overdue = time.monotonic() > end
+        if time.monotonic() > end + STOPPED_WITHIN:
+            return  # not even SIGKILL: it hangs in the system, which alone can free it
         if not asked or overdue:
             with suppress(ProcessLookupError):
                 os.kill(_known(servers.folder, kind)["pid"], signal.SIGKILL if overdue else signal.SIGTERM)
@@ -471,13 +477,14 @@ REDIS = Kind(
     arguments=_redis_arguments,
     pid_if_ready=_redis_pid_if_ready,
 )
+KINDS = (MONGO, REDIS)
 
 
 # ---- what to say
 
 
 @contextmanager
-def _plainly(folder: Path) -> Iterator[None]:
+def plainly(folder: Path) -> Iterator[None]:
     """Turn what the file system refuses into one sentence."""
     try:
         yield

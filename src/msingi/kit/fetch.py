@@ -130,12 +130,6 @@ class Fetching:
         await self.careful.aclose()
 
 
-async def close() -> None:
-    """Close this process's connections to others, if there are any."""
-    if Fetching in state.current().parts:
-        await state.part(Fetching).aclose()
-
-
 # ---- servers that the house chose
 
 

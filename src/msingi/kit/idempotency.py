@@ -24,7 +24,7 @@ from litestar.types import ASGIApp, HTTPRequestEvent, Message, Receive, Scope, S
 from msgspec import Struct, field
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError, ExecutionTimeout, PyMongoError
 
 from msingi.kit import state, unit
 from msingi.kit.clock import now
@@ -35,6 +35,7 @@ from msingi.kit.limits import client_of
 
 LEASE = 60.0  # seconds that a process may work on a request before another try takes over
 KEPT = 48 * 3600.0  # seconds that a reply is kept
+CLAIM_MS = 1000  # milliseconds to wait for the row
 LARGEST_REPLY = 4_000_000  # bytes; a larger one is made again from what its actions returned
 KEPT_HEADERS = frozenset({b"content-type", b"content-encoding", b"location", b"etag"})
 log = structlog.get_logger("idempotency")
@@ -251,8 +252,16 @@ async def _claimed(store: Collection[Try], id: str, print: str, lease: str) -> T
     for chance in range(5):
         try:
             row = await store.raw.find_one_and_update(
-                {"_id": id}, _claiming(id, print, lease), upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": id},
+                _claiming(id, print, lease),
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+                maxTimeMS=CLAIM_MS,
             )
+        except ExecutionTimeout:
+            # A transaction holds the row: of somebody at work, or of a process that was killed before it could commit.
+            # MongoDB ends the latter after transactionLifetimeLimitSeconds (60 if nobody set it lower).
+            raise StillWorking from None
         except DuplicateKeyError:  # somebody inserted it between our look and our insert
             if chance == 4:
                 raise

@@ -26,7 +26,7 @@ import structlog
 from litestar import Request, Response, get
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
-from msgspec import field
+from msgspec import Struct, field
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
@@ -337,7 +337,7 @@ def _line(text: str) -> str:
 # ---- what a letter says
 
 
-class Said(Doc):
+class Said(Struct, frozen=True):
     """A letter in words."""
 
     subject: str

@@ -190,7 +190,7 @@ _series: dict[tuple[Any, ...], Any] = {}
 _requests: dict[tuple[str, str, int], Any] = {}
 
 
-def count(name: str, by: float = 1, **labels: str) -> None:
+def count(name: str, /, by: float = 1, **labels: str) -> None:
     """Count something that happens: `count("jobs_done", job="remind")` is `msingi_jobs_done_total{job="remind"}`.
 
     Labels are few and known beforehand (a route's template, a job's name), never an id or what somebody typed.
@@ -198,12 +198,12 @@ def count(name: str, by: float = 1, **labels: str) -> None:
     _one(Counter, name, labels).inc(by)
 
 
-def observe(name: str, value: float, **labels: str) -> None:
+def observe(name: str, value: float, /, **labels: str) -> None:
     """Take a value into a histogram, in seconds unless the name says otherwise."""
     _one(Histogram, name, labels).observe(value)
 
 
-def gauge(name: str, value: float, **labels: str) -> None:
+def gauge(name: str, value: float, /, **labels: str) -> None:
     """Say how high something stands. Each living process says its own; `/metrics` gives their sum."""
     _one(Gauge, name, labels).set(value)
 
@@ -306,7 +306,7 @@ def tracing() -> bool:
     return _tracer is not None
 
 
-def span(name: str, **attributes: str | int | float | bool) -> AbstractContextManager[Any]:
+def span(name: str, /, **attributes: str | int | float | bool) -> AbstractContextManager[Any]:
     """A stretch of work worth seeing in a trace. Costs nothing when nobody traces."""
     if _tracer is None:
         return _nothing

@@ -73,7 +73,7 @@ def _reason(fault: Exception) -> str:
 def _is_deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects are nested deeper than this. Without recursion, since it looks at hostile input."""
     layer = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         layer = [child for each in layer for child in _children(each)]
         if not layer:
             return False

@@ -93,7 +93,7 @@ def _problem_of(request: AnyRequest, error: HTTPException) -> Problem:
     if error.status_code == 404:
         return NotFound()
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = (error.headers or {}).get("allow", "")
         return MethodNotAllowed(allowed=allowed or "others", headers={"Allow": allowed} if allowed else {})
     if error.status_code == 400:
         return Malformed(reason=_sentence(error.detail))

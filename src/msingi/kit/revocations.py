@@ -86,6 +86,12 @@ class _Revoked:
         self.swept_at = monotonic()
         self.floor = ""
 
+    def start_over(self) -> None:
+        """Forget everything, also what is still to be heard of: for tests, which plant the same people again."""
+        self.floor = new_id()
+        self.sessions.clear()
+        self.versions.clear()
+
 
 def is_revoked(actor: Actor) -> bool:
     """Whether what was shown for this actor has been revoked."""
@@ -176,15 +182,3 @@ def _forget_old(known: _Revoked) -> None:
         del known.sessions[session]
     for actor in [each for each, (_, until) in known.versions.items() if until < at]:
         del known.versions[actor]
-
-
-# ---- for tests
-
-
-async def forget() -> None:
-    """Take everything back that was revoked, also what this process has yet to hear of."""
-    known = state.part(_Revoked)
-    known.floor = new_id()
-    known.sessions.clear()
-    known.versions.clear()
-    await revocations.raw.delete_many({})

@@ -69,7 +69,7 @@ def database_name(product: str) -> str:
 
 
 def part(kind: type[T], make: Callable[[], T] | None = None) -> T:
-    """This process's one object of a kind, made at the first asking."""
+    """This process's one object of a kind, made at the first asking. At the end its `aclose`, if any, is called."""
     parts = current().parts
     if kind not in parts:
         parts[kind] = (make or kind)()
@@ -116,6 +116,9 @@ async def running(
     try:
         yield opened
     finally:
+        for part in [*opened.parts.values()]:
+            if hasattr(part, "aclose"):
+                await part.aclose()
         _current = before
         await redis.aclose()
         await pool.aclose()

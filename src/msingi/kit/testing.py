@@ -20,10 +20,9 @@ import httpx
 import pytest
 import pytest_asyncio
 from litestar import Litestar
-from litestar.types import ASGIApp
 
 from msingi.kit import app as kit_app
-from msingi.kit import config, embedded, events, http, mail, state, tokens, worker
+from msingi.kit import config, embedded, events, http, mail, revocations, state, tokens, worker
 from msingi.kit.actors import Actor
 from msingi.kit.product import Product
 
@@ -81,7 +80,7 @@ class House:
     """A running application and what it is made of."""
 
     products: list[Product]
-    app: ASGIApp
+    app: Any
     settings: config.Settings
     key: Any
 
@@ -101,12 +100,12 @@ async def house_of(products: list[Product], **changes: Any) -> AsyncIterator[Hou
 
 
 @asynccontextmanager
-async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
+async def lifespan(app: Any) -> AsyncIterator[None]:
     """Start an ASGI application and stop it at the end, as a server would."""
     inbox: asyncio.Queue[Any] = asyncio.Queue()
     outbox: asyncio.Queue[Any] = asyncio.Queue()
     scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    task = asyncio.create_task(app(scope, inbox.get, outbox.put))  # type: ignore[arg-type]
+    task: asyncio.Task[None] = asyncio.create_task(app(scope, inbox.get, outbox.put))
 
     async def told(kind: str) -> None:
         await inbox.put({"type": f"lifespan.{kind}"})
@@ -190,7 +189,11 @@ async def world(house: House) -> AsyncIterator[World]:
 
 async def start_over(house: House) -> None:
     """Empty every collection and all of Redis, forget what the process remembers, and plant the seeds."""
-    stores = [*mail.stores(), *(store for product in house.products for store in product.all_stores)]
+    stores = [
+        *mail.stores(),
+        *revocations.stores(),
+        *(store for product in house.products for store in product.all_stores),
+    ]
     await asyncio.gather(*(store.raw.delete_many({}) for store in stores))
     await state.redis().flushdb()
     for part in list(state.current().parts.values()):
@@ -211,7 +214,7 @@ class Client:
         self.headers: dict[str, str] = {}
         if actor is not None:
             self.headers["authorization"] = f"Bearer {tokens.token_for(actor, house.key)}"
-        transport = httpx.ASGITransport(app=house.app, raise_app_exceptions=False)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=house.app, raise_app_exceptions=False)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://msingi.test")
 
     async def get(self, path: str, **options: Any) -> Any:

@@ -81,6 +81,7 @@ class Listener:
 
     def __init__(self, actor: Actor) -> None:
         self.actor = actor
+        self.topics: set[str] = set()
         self.floors: dict[str, Position] = {}  # by topic: what was repeated up to here is not said again
         self.held: dict[str, list[Message]] = {}  # by topic: what came in while older ones were repeated
 
@@ -120,6 +121,7 @@ class Hub:
         self.topics: dict[str, set[Listener]] = {}
         self.listeners: set[Listener] = set()
         self.background: set[asyncio.Task[Any]] = set()
+        self.looks = 0  # how often it was asked to look again who may see a topic
 
     def check_room(self, actor: Actor) -> None:
         """Raise TooManyConnections if the actor keeps as many as one may."""
@@ -133,25 +135,32 @@ class Hub:
     def leave(self, listener: Listener) -> None:
         """A connection is gone."""
         self.listeners.discard(listener)
-        for topic in [topic for topic, those in self.topics.items() if listener in those]:
+        for topic in list(listener.topics):
             self.unfollow(listener, topic)
 
-    async def follow(self, listener: Listener, topics: Iterable[str], after: str | None) -> str:
+    async def follow(self, listener: Listener, topics: Iterable[str], after: str | None, looks: int) -> str:
         """Let a connection follow topics it may see, from `after` on if given; returns the id it now stands at.
 
-        First what it missed, then what came meanwhile, then what comes: in order, each once.
+        First what it missed, then what came meanwhile, then what comes: in order, each once. `looks` is what
+        `self.looks` was before it was checked that the actor may see them.
         """
-        wanted = set(topics)
+        asked = wanted = frozenset(topics)
+        if listener not in self.listeners:
+            return self.position  # it closed while it was checked
         for topic in wanted:
             listener.held[topic] = []
+            listener.topics.add(topic)
             self.topics.setdefault(topic, set()).add(listener)
         try:
+            if looks != self.looks:
+                await asyncio.gather(*(self._look_again(topic) for topic in wanted))
+                wanted &= listener.topics
             reached = await self._catch_up(listener, wanted, after) if after else self.position
         finally:
-            await self._release(listener, wanted)
+            await self._release(listener, asked)
         return reached or "0-0"
 
-    async def _catch_up(self, listener: Listener, topics: set[str], after: str) -> str:
+    async def _catch_up(self, listener: Listener, topics: frozenset[str], after: str) -> str:
         position_of(after)
         try:
             missed = await asyncio.wait_for(_missed(topics, after), 2)
@@ -165,14 +174,16 @@ class Hub:
             listener.floors[message.topic] = message.position
         return missed[-1].id if missed else after
 
-    async def _release(self, listener: Listener, topics: set[str]) -> None:
+    async def _release(self, listener: Listener, topics: Iterable[str]) -> None:
         held = [message for topic in topics for message in listener.held.pop(topic, [])]
         for message in sorted(held, key=lambda message: message.position):
-            await listener.put(message)
+            if message.topic in listener.topics:
+                await listener.put(message)
 
     def unfollow(self, listener: Listener, topic: str) -> None:
         """A connection follows a topic no more."""
         listener.floors.pop(topic, None)
+        listener.topics.discard(topic)
         those = self.topics.get(topic, set())
         those.discard(listener)
         if not those:
@@ -184,6 +195,7 @@ class Hub:
         if message.kind == LOST:
             await self.resync()
         elif message.kind == LOOK_AGAIN:
+            self.looks += 1
             self.do(self._look_again(message.topic))
         else:
             for listener in list(self.topics.get(message.topic, ())):
@@ -218,7 +230,7 @@ class Hub:
         task.add_done_callback(self.background.discard)
 
 
-async def _missed(topics: set[str], after: str) -> list[Message] | None:
+async def _missed(topics: frozenset[str], after: str) -> list[Message] | None:
     """The messages on some topics after an id; None if that cannot be proven, or they are too many."""
     redis, found, at = state.redis(), list[Message](), after
     if not await _is_there(redis, after):

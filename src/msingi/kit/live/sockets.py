@@ -39,7 +39,6 @@ class Socket(Listener):
         super().__init__(actor)
         self.server, self.sid = server, sid
         self.wire: str = server.manager.eio_sid_from_sid(sid, "/")
-        self.topics: set[str] = set()
         self.window, self.events, self.refused = 0.0, 0, 0
 
     async def send(self, message: Message) -> None:
@@ -49,7 +48,6 @@ class Socket(Listener):
         await self._say(packet_of("resync", {"id": id}))
 
     async def lose(self, topic: str) -> None:
-        self.topics.discard(topic)
         await self._say(packet_of("gone", {"topic": topic}))
 
     async def close(self) -> None:
@@ -131,14 +129,13 @@ def make_socket_server(identify: Identify) -> socketio.AsyncServer:
             raise BadEvent(reason="`after` is the id of a message")
         if len(socket.topics | {topic}) > TOPICS_EACH:
             raise TooManyTopics(most=TOPICS_EACH)
+        here = state.part(Hub)
+        looks = here.looks
         await check_may_follow(topic, socket.actor)
-        socket.topics.add(topic)
-        return {"ok": True, "id": await state.part(Hub).follow(socket, [topic], after)}
+        return {"ok": True, "id": await here.follow(socket, [topic], after, looks)}
 
     async def unsubscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
-        topic = _text(given, "topic")
-        socket.topics.discard(topic)
-        state.part(Hub).unfollow(socket, topic)
+        state.part(Hub).unfollow(socket, _text(given, "topic"))
         return {"ok": True}
 
     async def renew(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def sse_handler(product: str) -> HTTPRouteHandler:
         if not isinstance(actor, Actor):
             raise SignInFirst
         topics = set(request.query_params.getall("topic", []))
+        looks = state.part(Hub).looks
         await _check(product, topics, actor)
         after = request.headers.get("last-event-id") or request.query_params.get("after") or None
         if after:
@@ -42,7 +43,7 @@ def sse_handler(product: str) -> HTTPRouteHandler:
         if drain.draining():
             raise Busy(retry_after=1)
         state.part(Hub).check_room(actor)
-        return Stream(_flow(Reader(actor), topics, after), media_type="text/event-stream", headers=HEADERS)
+        return Stream(_flow(Reader(actor), topics, after, looks), media_type="text/event-stream", headers=HEADERS)
 
     return HTTPRouteHandler(
         f"/v1/{product}/live", http_method=HttpMethod.GET, name=f"live {product}", tags=[product], product=product
@@ -98,11 +99,11 @@ class Reader(Listener):
         self.lines.put_nowait(None)
 
 
-async def _flow(reader: Reader, topics: set[str], after: str | None) -> AsyncIterator[bytes]:
+async def _flow(reader: Reader, topics: set[str], after: str | None, looks: int) -> AsyncIterator[bytes]:
     here = state.part(Hub)
     here.enter(reader)
     try:
-        reached = await here.follow(reader, topics, after)
+        reached = await here.follow(reader, topics, after, looks)
         # The id without data tells a browser where it stands before the first message.
         yield b"retry: %d\n\n" % RETRY if after else b"retry: %d\nid: %s\n\n" % (RETRY, reached.encode())
         while True:

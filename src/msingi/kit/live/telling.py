@@ -23,8 +23,10 @@ async def tell(topic: str, kind: str, data: Any = None) -> None:
     """Tell all who follow `topic` of something, once the unit under way has committed; without a unit, now.
 
     `data` is what JSON can say, at most 16 kB of it: enough to show what changed, not the whole state. Raises
-    ValueError if it is larger.
+    ValueError if it is larger, or if `kind` begins with `!`.
     """
+    if kind.startswith("!"):
+        raise ValueError(f"{kind} is a kind of the kit's own")
     raw = msgspec.json.encode(data)
     if len(raw) > LARGEST:
         raise ValueError(f"{len(raw)} bytes are too many to tell on {topic}")
@@ -60,6 +62,12 @@ class Teller:
     def _put(self, entries: list[Entry]) -> None:
         too_many = len(entries) > WAITING
         self.waiting = [{"topic": b"", "kind": LOST.encode(), "data": b"null"}] if too_many else entries
+
+    async def aclose(self) -> None:
+        """The process ends: what could not be said by now is not said."""
+        if self.task:
+            self.task.cancel()
+            await asyncio.wait({self.task})
 
     async def _send(self) -> None:
         while self.waiting:

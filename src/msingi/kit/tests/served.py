@@ -143,10 +143,9 @@ async def _say_farewell() -> None:
         Path(os.environ["MARK"]).write_text("told")
 
 
-ROUTES = [
-    small, big, kept, page, strict_page, boom, busy, cookie, who, add_crate, take_anything, weigh, weigh_much, slow, ticks,
-    *health.routes,
-]  # fmt: skip
+PLAIN = [small, big, kept, page, strict_page, boom, busy, cookie, who, slow, ticks]
+TAKING = [add_crate, take_anything, weigh, weigh_much]
+ROUTES = [*PLAIN, *TAKING, *health.routes]
 
 
 def build() -> edge.App:
@@ -227,9 +226,7 @@ def serving(*, workers: int = 1, options: list[str] | None = None, **environ: st
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         output = Path(folder, "output")
         with output.open("wb") as file:
-            process = subprocess.Popen(  # noqa: S603  (our own command)
-                command, stdout=file, stderr=file, env=os.environ | known | environ
-            )
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | known | environ)
         server = Server(port, process, output)
         try:
             wait_until(lambda: _answers(server), 30)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+
 from msingi.kit.edge import coding_for
 from msingi.kit.tests.served import BIG, PAGE, Server, read_until_silence, serving, wait_until
 
@@ -109,8 +110,18 @@ def test_h2_a_listed_origin_may_read_with_credentials(client: httpx.Client) -> N
 
 @pytest.mark.parametrize(
     "origin",
-    ["null", "*", "https://evil.example", f"{FRIEND}.evil.example", "https://evil-app.example", "http://app.example"]
-    + [f"{FRIEND}:8443", "https://APP.example", "https://app.exampl", "https://app-example"],
+    [
+        "null",
+        "*",
+        "https://evil.example",
+        f"{FRIEND}.evil.example",
+        "https://evil-app.example",
+        "http://app.example",
+        f"{FRIEND}:8443",
+        "https://APP.example",
+        "https://app.exampl",
+        "https://app-example",
+    ],
 )
 def test_h2_no_other_origin_gets_a_word(client: httpx.Client, origin: str) -> None:
     reply = client.get("/small", headers={"Origin": origin})
@@ -152,15 +163,29 @@ def test_h3_a_reply_that_sets_a_cookie_is_not_stored_and_has_no_etag(server: Ser
 # ---- names and proxies
 
 
-@pytest.mark.parametrize("host", ["api.example", "API.example:9000", "other.example:8443", "msingi.test", "localhost:1"])
+@pytest.mark.parametrize(
+    "host", ["api.example", "API.example:9000", "other.example:8443", "msingi.test", "localhost:1"]
+)
 def test_h4_the_house_answers_to_its_names(client: httpx.Client, host: str) -> None:
     assert client.get("/small", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["apiXexample", "evil.example", "api.example.evil.example", "evil-api.example", "other.example", "other.example:1"]
-    + ["api.example@evil.example", "api.example:x", "api.example/", "", "api.example,evil.example", "api.example:999999"],
+    [
+        "apiXexample",
+        "evil.example",
+        "api.example.evil.example",
+        "evil-api.example",
+        "other.example",
+        "other.example:1",
+        "api.example@evil.example",
+        "api.example:x",
+        "api.example/",
+        "",
+        "api.example,evil.example",
+        "api.example:999999",
+    ],
 )
 def test_h4_no_other_name_is_answered(server: Server, host: str) -> None:
     got, _ = server.exchange(b"GET /who HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
@@ -347,8 +372,18 @@ def test_an_etag_of_the_reply_itself_is_kept_and_weakened_when_compressed(client
 
 @pytest.mark.parametrize(
     ("accepted", "coding"),
-    [("br, gzip", "br"), ("gzip", "gzip"), ("br;q=0, gzip", "gzip"), ("gzip;q=1, br;q=0.5", "gzip"), ("*", "br")]
-    + [("identity", None), ("br;q=0, gzip;q=0", None), ("*;q=0", None), ("gzip;q=nonsense", None), ("", None)],
+    [
+        ("br, gzip", "br"),
+        ("gzip", "gzip"),
+        ("br;q=0, gzip", "gzip"),
+        ("gzip;q=1, br;q=0.5", "gzip"),
+        ("*", "br"),
+        ("identity", None),
+        ("br;q=0, gzip;q=0", None),
+        ("*;q=0", None),
+        ("gzip;q=nonsense", None),
+        ("", None),
+    ],
 )
 def test_a_reply_is_compressed_as_the_caller_likes(client: httpx.Client, accepted: str, coding: str | None) -> None:
     reply = client.get("/big", headers={"Accept-Encoding": accepted})

@@ -54,7 +54,6 @@ async def server(running: state.State) -> AsyncIterator[Server]:
     made.port = listening.sockets[0].getsockname()[1]
     yield made
     listening.close()
-    await fetch.close()
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +119,6 @@ async def test_what_never_reached_the_server_is_tried_again_even_if_it_is_a_post
         await fetch.post(f"http://127.0.0.1:{port}")
     assert told.value.details == {"host": f"127.0.0.1:{port}", "reason": "ConnectError"}
     assert state.part(fetch.Fetching).circuit(f"127.0.0.1:{port}").failures == 3
-    await fetch.close()
 
 
 async def test_retry_after_is_obeyed_if_there_is_time(server: Server) -> None:
@@ -215,7 +213,6 @@ def test_i5_addresses_of_the_open_internet_are_public(address: str) -> None:
 async def test_i5_no_way_into_the_inner_network_is_opened(running: state.State, url: str) -> None:
     with pytest.raises(AddressRefused):
         await fetch.safely(url)
-    await fetch.close()
 
 
 async def test_i5_a_name_that_leads_inside_by_any_of_its_addresses_is_refused(server: Server) -> None:
@@ -319,4 +316,3 @@ async def test_i5_https_proves_the_name_and_not_the_address(running: state.State
         await fetch.safely(f"https://shop.test:{port}/")
     assert b"shop.test" in await hello
     listening.close()
-    await fetch.close()

@@ -491,7 +491,11 @@ async def test_c2_killed_in_between_the_same_key_finishes_the_work(
 async def test_c2_killed_again_and_again_every_order_is_made_once(running: state.State) -> None:
     keys = [f"k{number}" for number in range(40)]
     environ, port = environ_of(running, LEASE="0.3"), free_port()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
+    # A killed process leaves its transactions open; MongoDB ends them after a minute if nobody says sooner.
+    async with (
+        short_transactions(running, 3),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client,
+    ):
         work = [asyncio.create_task(post_until_answered(client, key, COW)) for key in keys]
         answered = []
         for kill in range(4):
@@ -506,6 +510,18 @@ async def test_c2_killed_again_and_again_every_order_is_made_once(running: state
     assert await orders.count({}) == await receipts.count({}) == len(keys)
     assert {order.paid for order in await orders.many({})} == {30}
     assert len({each["order"]["_id"] for each in made}) == len(keys)
+
+
+@asynccontextmanager
+async def short_transactions(running: state.State, seconds: int) -> AsyncIterator[None]:
+    """Let MongoDB end transactions that are older than this."""
+    before = await running.mongo.admin.command("getParameter", transactionLifetimeLimitSeconds=1)
+    await running.mongo.admin.command("setParameter", transactionLifetimeLimitSeconds=seconds)
+    try:
+        yield
+    finally:
+        was = before["transactionLifetimeLimitSeconds"]
+        await running.mongo.admin.command("setParameter", transactionLifetimeLimitSeconds=was)
 
 
 async def first_pid(client: httpx.AsyncClient, seconds: float = 30) -> int:

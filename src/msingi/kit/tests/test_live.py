@@ -444,6 +444,7 @@ async def test_one_actor_keeps_a_limited_number_of_connections(address: str) -> 
 async def here() -> AsyncIterator[Hub]:
     """This process, tailing."""
     async with state.running(settings_for_live(), live_app.products), tailing() as hub:
+        await state.redis().delete("hidden")
         yield hub
 
 
@@ -462,13 +463,20 @@ async def tailing() -> AsyncIterator[Hub]:
             await tailer
 
 
+async def following(hub: Hub, after: str | None = None) -> Reader:
+    """Ann follows the barn."""
+    reader = Reader(Actor("ann"))
+    hub.enter(reader)
+    await hub.follow(reader, ["boards/barn"], after, hub.looks)
+    return reader
+
+
 async def lines_of(reader: Reader, count: int) -> list[str]:
     return [str(await asyncio.wait_for(reader.lines.get(), 10)) for _ in range(count)]
 
 
 async def test_a_message_waits_for_the_commit_and_is_not_sent_without_one(here: Hub) -> None:
-    reader = Reader(Actor("ann"))
-    await here.follow(reader, ["boards/barn"], None)
+    reader = await following(here)
 
     @atomic
     async def act(fails: bool) -> None:
@@ -486,7 +494,7 @@ async def test_a_message_waits_for_the_commit_and_is_not_sent_without_one(here: 
 
 async def test_a_slow_reader_is_told_to_resync_and_let_go(here: Hub) -> None:
     reader = Reader(Actor("ann"))
-    flow = _flow(reader, {"boards/barn"}, None)
+    flow = _flow(reader, {"boards/barn"}, None, here.looks)
     assert b"retry:" in await anext(flow)
     message = Message(here.position, "boards/barn", "n", b"1")
     message.position = (9**15, 0)
@@ -521,6 +529,16 @@ async def test_a11_a_revocation_closes_what_it_means_and_nothing_else(here: Hub)
     assert here.listeners == set(others)
 
 
+async def test_a11_who_was_revoked_just_before_coming_in_is_let_go_within_two_seconds(here: Hub) -> None:
+    async with unit.alone():
+        await revocations.revoke(actor="ann", session="late")
+    reader = Reader(Actor("ann", session="late"))
+    here.enter(reader)
+    async with asyncio.timeout(2):
+        assert await reader.lines.get() is None
+    assert reader not in here.listeners
+
+
 async def test_more_than_is_worth_repeating_is_told_as_resync(here: Hub) -> None:
     stood = here.position
     for number in range(hubs.REPLAYED + 1):
@@ -529,13 +547,31 @@ async def test_more_than_is_worth_repeating_is_told_as_resync(here: Hub) -> None
     async with asyncio.timeout(10):
         while state.part(telling.Teller).waiting:
             await asyncio.sleep(0.02)
-    reader = Reader(Actor("ann"))
-    await here.follow(reader, ["boards/barn"], stood)
+    reader = await following(here, stood)
     [line] = await lines_of(reader, 1)
     assert "event: resync" in line
 
 
+async def test_a_right_that_is_lost_while_it_is_checked_is_lost(here: Hub) -> None:
+    reader = Reader(Actor("ann"))
+    here.enter(reader)
+    looks = here.looks
+    await state.redis().sadd("hidden", "barn")  # type: ignore[misc]
+    here.looks += 1  # somebody said so before the reader was among those who follow
+    await here.follow(reader, ["boards/barn", "boards/field"], None, looks)
+    assert reader.topics == {"boards/field"}
+    assert await lines_of(reader, 1) == [str(b'event: gone\ndata: {"topic":"boards/barn"}\n\n')]
+
+
+async def test_a_connection_that_closed_while_it_was_checked_follows_nothing(here: Hub) -> None:
+    reader = Reader(Actor("ann"))
+    await here.follow(reader, ["boards/barn"], None, here.looks)
+    assert here.topics == {}
+
+
 async def test_too_much_is_not_told(here: Hub) -> None:
+    with pytest.raises(ValueError, match="kit's own"):
+        await live.tell("boards/barn", telling.LOST)
     with pytest.raises(ValueError, match="too many to tell"):
         await live.tell("boards/barn", "n", "x" * telling.LARGEST)
 
@@ -584,9 +620,7 @@ async def own() -> AsyncIterator[OwnRedis]:
 
 async def test_c5_a_redis_that_restarts_loses_no_message_told_meanwhile(own: OwnRedis) -> None:
     async with state.running(settings_for_live(own.url), live_app.products), tailing() as hub:
-        reader = Reader(Actor("ann"))
-        hub.enter(reader)
-        await hub.follow(reader, ["boards/barn"], None)
+        reader = await following(hub)
         await live.tell("boards/barn", "n", 1)
         own.kill()
         began = asyncio.get_running_loop().time()
@@ -603,9 +637,7 @@ async def test_c5_what_cannot_be_kept_while_redis_is_away_is_told_as_resync(
 ) -> None:
     monkeypatch.setattr(telling, "WAITING", 3)
     async with state.running(settings_for_live(own.url), live_app.products), tailing() as hub:
-        reader = Reader(Actor("ann"))
-        hub.enter(reader)
-        await hub.follow(reader, ["boards/barn"], None)
+        reader = await following(hub)
         own.kill()
         for number in range(6):
             await live.tell("boards/barn", "n", number)

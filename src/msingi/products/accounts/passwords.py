@@ -15,23 +15,24 @@ SERVICE = ("msingi",)
 # Words and lines that lead every published list, and what people put together from them to reach fifteen characters.
 COMMON = (
     "correcthorsebatterystaple", "maytheforcebewithyou", "opensesame", "thequickbrownfox", "jumpsoverthelazydog",
-    "trustnoone", "trustno1", "ihateyou", "iloveyousomuch", "iloveyou", "letmeinplease", "letmein", "changemenow", "changeme",
-    "password", "passwort", "passphrase", "passcode", "passw", "pass", "welcome", "administrator", "admin", "superuser",
-    "superman", "batman", "spiderman", "starwars", "pokemon", "minecraft", "football", "baseball", "basketball", "liverpool",
-    "manchester", "chelsea", "arsenal", "barcelona", "realmadrid", "princess", "sunshine", "shadow", "monkey", "dragon",
-    "master", "michael", "jennifer", "jessica", "jordan", "charlie", "daniel", "thomas", "ashley", "nicole", "summer",
-    "winter", "spring", "autumn", "january", "february", "december", "november", "october", "september", "monday",
-    "friday", "sunday", "freedom", "whatever", "computer", "internet", "google", "facebook", "samsung", "killer",
-    "hunter", "ranger", "soccer", "hockey", "mustang", "ferrari", "flower", "cheese", "cookie", "banana", "chocolate",
-    "lovely", "loveme", "love", "forever", "babygirl", "family", "friends", "jesus", "christ", "jesuschrist", "godisgood", "blessed",
-    "nakupenda", "karibu", "tanzania", "kenya", "uganda", "hakunamatata", "simba", "secret", "login", "default", "guest",
-    "test", "demo", "example", "sample", "user", "root", "secure", "please", "mypassword", "this", "is", "my", "the",
-    "myspace", "linkedin", "hello", "world", "goodbye", "qwerty", "azerty", "qwertz", "asdf", "zxcv", "abc", "xyz",
+    "trustnoone", "trustno1", "ihateyou", "iloveyousomuch", "iloveyou", "letmeinplease", "letmein", "changemenow",
+    "changeme", "password", "passwort", "passphrase", "passcode", "passw", "pass", "welcome", "administrator",
+    "admin", "superuser", "superman", "batman", "spiderman", "starwars", "pokemon", "minecraft", "football",
+    "baseball", "basketball", "liverpool", "manchester", "chelsea", "arsenal", "barcelona", "realmadrid", "princess",
+    "sunshine", "shadow", "monkey", "dragon", "master", "michael", "jennifer", "jessica", "jordan", "charlie",
+    "daniel", "thomas", "ashley", "nicole", "summer", "winter", "spring", "autumn", "january", "february", "december",
+    "november", "october", "september", "monday", "friday", "sunday", "freedom", "whatever", "computer", "internet",
+    "google", "facebook", "samsung", "killer", "hunter", "ranger", "soccer", "hockey", "mustang", "ferrari", "flower",
+    "cheese", "cookie", "banana", "chocolate", "lovely", "loveme", "love", "forever", "babygirl", "family", "friends",
+    "jesus", "christ", "jesuschrist", "godisgood", "blessed", "nakupenda", "karibu", "tanzania", "kenya", "uganda",
+    "hakunamatata", "simba", "secret", "login", "default", "guest", "test", "demo", "example", "sample", "user",
+    "root", "secure", "please", "mypassword", "this", "is", "my", "the", "myspace", "linkedin", "hello", "world",
+    "goodbye", "qwerty", "azerty", "qwertz", "asdf", "zxcv", "abc", "xyz",
 )  # fmt: skip
 ROWS = (
     "1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm", "qwertzuiop", "yxcvbnm", "azertyuiop", "qsdfghjklm", "wxcvbn",
-    "abcdefghijklmnopqrstuvwxyz", "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p", "1q2w3e4r5t6y7u8i9o0p", "q1w2e3r4t5y6u7i8o9p0",
-    "147258369", "741852963", "!@#$%^&*()", "qazwsxedcrfvtgbyhnujmikolp",
+    "abcdefghijklmnopqrstuvwxyz", "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p", "1q2w3e4r5t6y7u8i9o0p",
+    "q1w2e3r4t5y6u7i8o9p0", "147258369", "741852963", "!@#$%^&*()", "qazwsxedcrfvtgbyhnujmikolp",
 )  # fmt: skip
 SHORTEST_RUN = 4
 _TRAVESTY = str.maketrans("013457@$!", "oieastasi")

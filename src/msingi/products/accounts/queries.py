@@ -55,7 +55,7 @@ async def my_session(session_id: str, actor: Actor) -> Session:
 
 async def other_sessions(actor: Actor) -> list[Session]:
     """All of them but the one under way."""
-    return await sessions.list({**_alive(await me(actor)), "_id": {"$ne": actor.session}})
+    return await sessions.many({**_alive(await me(actor)), "_id": {"$ne": actor.session}})
 
 
 async def session_and_account(session_id: str) -> tuple[Session, Account]:
@@ -91,12 +91,12 @@ async def key_in_use() -> StoredKey | None:
 @answers(PEOPLE)
 async def people(asked: PeopleAsked) -> list[Person]:
     """Names and addresses, for other products."""
-    found = await accounts.list({"_id": {"$in": asked.ids}})
+    found = await accounts.many({"_id": {"$in": asked.ids}})
     return [Person(id=each.id, name=each.name, email=each.email) for each in found]
 
 
 async def _keys() -> list[StoredKey]:
-    return await stored_keys.list({}, sort=[("_id", 1)])
+    return await stored_keys.many({}, sort=[("_id", 1)])
 
 
 def _alive(account: Account) -> Where:

@@ -65,7 +65,7 @@ class AccountView(View):
     version: int
 
 
-class TokensView(View):
+class TokensView(View, kw_only=True):
     """`access_token` goes into `Authorization: Bearer …` and is good for `expires_in` seconds."""
 
     access_token: str

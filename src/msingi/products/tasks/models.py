@@ -1,7 +1,7 @@
-"""What is stored. Whoever may see a project has a Member row in it; its Graph is the one door for edits of relations."""
+"""What is stored. Whoever sees a project has a Member row in it; its Graph is the door to its relations."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -116,4 +116,4 @@ reminders = Collection(
     Reminder, "reminders", indexes=["state at", "task_id user_id at", "project_id user_id", "user_id"]
 )
 
-STORES = [projects, members, graphs, tasks, relations, comments, reminders]
+STORES: list[Collection[Any]] = [projects, members, graphs, tasks, relations, comments, reminders]

@@ -17,4 +17,5 @@ def between(low: str | None, high: str | None) -> str:
     # Where the digits leave no room behind `middle`, there is room before it.
     while high is not None and high.startswith(middle):
         middle = generate_key_between(low, middle)
-    return middle + "".join(random.choices(BASE_62_DIGITS, k=JITTER - 1)) + random.choice(BASE_62_DIGITS[1:])
+    jitter = "".join(random.choices(BASE_62_DIGITS, k=JITTER - 1)) + random.choice(BASE_62_DIGITS[1:])
+    return f"{middle}{jitter}"

@@ -10,6 +10,8 @@ import msgspec
 from msingi.kit.auth import Actor
 from msingi.kit.db import BadCursor, Page, Paging, Where
 from msingi.kit.errors import NotFound
+from msingi.kit.peers import NobodyAnswers
+from msingi.products.accounts.contract import Person, people
 from msingi.products.tasks import rules
 from msingi.products.tasks.models import (
     Comment,
@@ -25,7 +27,7 @@ from msingi.products.tasks.models import (
     reminders,
     tasks,
 )
-from msingi.products.tasks.schemas import ProjectView, RelationsView, TaskLine
+from msingi.products.tasks.schemas import MemberView, ProjectView, RelationsView, TaskLine
 from msingi.products.tasks.words import words_of
 
 SORTS = ("position", "-created_at", "updated_at", "due", "priority", "title")
@@ -88,8 +90,27 @@ async def own_projects(actor: Actor, page: Paging) -> Page[ProjectView]:
     return found.map(lambda each: ProjectView.of(each, role=mine[each.id]))
 
 
-async def members_of(project_id: str, page: Paging) -> Page[Member]:
-    return await members.page({"project_id": project_id}, page, sorts=("created_at", "role"))
+async def members_of(project_id: str, page: Paging) -> Page[MemberView]:
+    found = await members.page({"project_id": project_id}, page, sorts=("created_at", "role"))
+    names = {each.id: each.name for each in await known_people([each.user_id for each in found.items]) or ()}
+    return found.map(lambda each: shown_member(each, names.get(each.user_id)))
+
+
+def shown_member(each: Member, name: str | None = None) -> MemberView:
+    view: MemberView = MemberView.of(each, name=name if name is not None else msgspec.UNSET)
+    return view
+
+
+async def all_members(project_id: str) -> list[Member]:
+    return await members.many({"project_id": project_id}, sort=[("created_at", 1), ("_id", 1)])
+
+
+async def known_people(ids: Sequence[str]) -> list[Person] | None:
+    """Those of these who have an account; None where nobody knows, since accounts is not running."""
+    try:
+        return await people(ids)
+    except NobodyAnswers:
+        return None
 
 
 # ---- tasks
@@ -120,7 +141,7 @@ async def _tasks(seen: Where, where: Where, text: str, page: Paging, sorts: Sequ
 class _Scored(Task):
     """A task, and how many of the words that were searched for stand in its title."""
 
-    score: int
+    score: int = 0
 
 
 async def _best(wanted: Where, words: list[str], page: Paging) -> Page[Task]:

@@ -1,7 +1,8 @@
 """When a task comes again: a rule of RFC 5545, walked on the clock on the wall of a time zone.
 
-The walk is our own because python-dateutil's does not end: asked for a 31st of February it looks at every day until the
-year 9999, for seconds, at the wish of any caller. This one gives up after MOST_STEPS. The tests hold one against the other.
+The walk is our own because python-dateutil's does not end: asked for a 31st of February it looks at every day until
+the year 9999, for seconds, at the wish of any caller. This one gives up after MOST_STEPS; the tests hold it against
+the other.
 """
 
 import re
@@ -293,7 +294,7 @@ def _numbers(name: str, text: str) -> Numbers:
             raise BadRule(reason=f"{name} is a list of numbers")
         number = int(each)
         if not low <= (abs(number) if backwards else number) <= high:
-            raise BadRule(reason=f"{name} goes from {low} to {high}{', or from the end below zero' if backwards else ''}")
+            raise BadRule(reason=f"{name} goes from {low} to {high}{', also below zero' if backwards else ''}")
         found.add(number)
     return tuple(sorted(found))
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, UnsetType
@@ -230,13 +230,12 @@ def _same_time_on(day: datetime, clock: datetime, zone: str) -> datetime:
     return wall.replace(tzinfo=there).astimezone(UTC)
 
 
-def successor(task: Task, due: datetime, position: str) -> Task:
+def successor(task: Task, id: str, due: datetime, position: str) -> Task:
     """The task that follows a completed one. What only the old one lived through stays with it."""
-    assert task.next_id
     same = ("project_id", "title", "description", "labels", "priority", "recurrence", "assignees", "parent_id")
     kept = {name: getattr(task, name) for name in (*same, "created_by", "words", "title_words", "chain")}
     start = due if task.recurrence and task.recurrence.counted_from == "completion" else task.chain_start or task.due
-    return Task(id=task.next_id, due=due, position=position, link=task.link + 1, chain_start=start, **kept)
+    return Task(id=id, due=due, position=position, link=task.link + 1, chain_start=start, **kept)
 
 
 # ---- reminders
@@ -244,15 +243,14 @@ def successor(task: Task, due: datetime, position: str) -> Task:
 
 def reminder_of(task: Task, member: Member, at: datetime | UnsetType, minutes: int | UnsetType) -> Reminder:
     """The reminder that somebody asks for. Raises OneOfTwo, ReminderNeedsDue."""
-    if isinstance(at, datetime) == isinstance(minutes, int):
+    if (at is UNSET) == (minutes is UNSET):
         raise OneOfTwo(first="at", second="minutes_before_due")
-    whose = {"project_id": task.project_id, "task_id": task.id, "user_id": member.user_id}
+    whose: dict[str, Any] = {"project_id": task.project_id, "task_id": task.id, "user_id": member.user_id}
     if isinstance(at, datetime):
         return Reminder(at=moment(at), **whose)
     if task.due is None:
         raise ReminderNeedsDue
-    number = int(minutes)  # type: ignore[arg-type]  (it is one: the check above says so)
-    return Reminder(at=before(task.due, number), minutes_before_due=number, **whose)
+    return Reminder(at=before(task.due, cast(int, minutes)), minutes_before_due=cast(int, minutes), **whose)
 
 
 def before(due: datetime, minutes: int) -> datetime:
@@ -261,7 +259,7 @@ def before(due: datetime, minutes: int) -> datetime:
 
 
 def moved(reminder: Reminder, due: datetime | None, now: datetime) -> dict[str, Any]:
-    """What changes in a reminder counted from `due` when that moves. One that was sent is sent again for a later time."""
+    """What changes in a reminder counted from `due` when that moves. A sent one is sent again, for a later time."""
     if due is None or reminder.minutes_before_due is None:
         return differences(reminder, {"at": None}) if reminder.state == "waiting" else {}
     at = before(due, reminder.minutes_before_due)
@@ -270,18 +268,10 @@ def moved(reminder: Reminder, due: datetime | None, now: datetime) -> dict[str, 
     return {"at": at, "state": "waiting", "sent_at": None} if at > now else {}
 
 
-def handed_on(reminder: Reminder, following: Task) -> Reminder:
-    """The same reminder of the task that follows."""
-    assert following.due is not None
-    assert reminder.minutes_before_due is not None
-    return Reminder(
-        project_id=following.project_id,
-        task_id=following.id,
-        user_id=reminder.user_id,
-        at=before(following.due, reminder.minutes_before_due),
-        minutes_before_due=reminder.minutes_before_due,
-        channel=reminder.channel,
-    )
+def handed_on(reminder: Reminder, following: Task, due: datetime, minutes: int) -> Reminder:
+    """The same reminder, of the task that follows."""
+    whose: dict[str, Any] = {"project_id": following.project_id, "task_id": following.id, "user_id": reminder.user_id}
+    return Reminder(at=before(due, minutes), minutes_before_due=minutes, channel=reminder.channel, **whose)
 
 
 def in_words(due: datetime | None, zone: str) -> str:

@@ -39,7 +39,7 @@ class MemberForm(Form):
 
 
 class RecurrenceForm(Form):
-    """A rule of RFC 5545 without `RRULE:` and DTSTART. `exdates` are left out; a task may be counted from completion."""
+    """A rule of RFC 5545 without `RRULE:` and DTSTART, in a time zone. It leaves out its `exdates`."""
 
     rule: Annotated[str, Meta(min_length=1, max_length=500, examples=["FREQ=WEEKLY;BYDAY=MO"])]
     time_zone: Annotated[str, Meta(max_length=64, examples=["Africa/Nairobi"])] = "UTC"
@@ -63,10 +63,10 @@ class TaskPatch(Form):
     description: Description | UnsetType = UNSET
     labels: Labels | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
-    due: Moment | None | UnsetType = UNSET
-    recurrence: RecurrenceForm | None | UnsetType = UNSET
+    due: Moment | UnsetType | None = UNSET
+    recurrence: RecurrenceForm | UnsetType | None = UNSET
     assignees: Assignees | UnsetType = UNSET
-    parent_id: Id | None | UnsetType = UNSET
+    parent_id: Id | UnsetType | None = UNSET
 
 
 class Move(Form):
@@ -109,6 +109,7 @@ class ProjectView(Kept):
 class MemberView(Kept):
     user_id: str
     role: Role
+    name: str | UnsetType = UNSET
 
 
 class TaskView(Kept):

@@ -28,6 +28,10 @@ class _Signer:
         self.key: SigningKey | None = None
         self.looked_at = -LOOKED_AT
 
+    def start_over(self) -> None:
+        """Look again: for tests, which empty the collections."""
+        self.key = None
+
 
 async def signing_key() -> SigningKey:
     """The key to sign with now."""

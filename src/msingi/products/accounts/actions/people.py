@@ -4,7 +4,6 @@ from typing import Any
 
 from msingi.kit import revocations
 from msingi.kit.auth import Actor
-from msingi.kit.db import Tellable
 from msingi.kit.errors import AlreadyExists, Stale
 from msingi.kit.events import emit
 from msingi.kit.unit import atomic, guarded
@@ -48,7 +47,7 @@ async def _add(account: Account) -> Account:
 @atomic
 async def _add_admin(account: Account) -> Account:
     await accounts.add(account)
-    await _let_in(account)
+    await let_in(account)
     await emit(UserRegistered(user_id=account.id))
     return account
 
@@ -79,19 +78,18 @@ async def edit_user(user_id: str, patch: UserPatch, if_match: int | None) -> Acc
     changed = rules.changes_of(account, _tidy(patch.given()))
     if not changed:
         return account
-    tells: list[Tellable] = []
     step: dict[str, int] = {}
     if "roles" in changed or "disabled" in changed:
         step["token_version"] = 1
     if changed.get("disabled"):
         step["epoch"] = 1
-        tells.append(UserDisabled(user_id=user_id))
+        await emit(UserDisabled(user_id=user_id))
     if "name" in changed:
         changed["words"] = words_of(changed["name"], account.email)
     update: dict[str, Any] = {"$set": changed, **({"$inc": step} if step else {})}
-    after = await accounts.change(user_id, update, {"version": account.version}, tells=tells)
+    after = await accounts.change(user_id, update, {"version": account.version})
     if rules.is_acting_admin(after) != rules.is_acting_admin(account):
-        await (_let_in if rules.is_acting_admin(after) else _let_go)(after)
+        await (let_in if rules.is_acting_admin(after) else _let_go)(after)
     if step:
         await revocations.revoke(actor=user_id, below=after.token_version)
     return after
@@ -135,7 +133,9 @@ async def hash_anew(account: Account, password: str) -> None:
 # ---- who looks after the others
 
 
-async def _let_in(account: Account) -> None:
+@atomic
+async def let_in(account: Account) -> None:
+    """Note an account among the admins."""
     await guards.change(ADMINS, {"$addToSet": {"ids": account.id}})
 
 
@@ -149,7 +149,7 @@ async def guard_admins() -> None:
     """Have the list of admins from the start: made of those there are, once for all processes."""
     if await guards.exists({"_id": ADMINS}):
         return
-    found = await accounts.list({"roles": "admin", "disabled": False})
+    found = await accounts.many({"roles": "admin", "disabled": False})
     try:
         await _add_guard([each.id for each in found])
     except AlreadyExists:

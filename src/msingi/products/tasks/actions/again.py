@@ -10,7 +10,9 @@ R = TypeVar("R")
 TRIES = 40
 
 
-async def on_the_newest(store: Collection[Any], doc: Any, if_match: int | None, act: Callable[[Any], Awaitable[R]]) -> R:
+async def on_the_newest(
+    store: Collection[Any], doc: Any, if_match: int | None, act: Callable[[Any], Awaitable[R]]
+) -> R:
     """Do `act` with a document; if another writer was faster, with what that one left.
 
     Whoever decided on a version (`if_match`) hears of it instead. Raises Stale, NotFound, and Busy if it never ends.

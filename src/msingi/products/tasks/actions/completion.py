@@ -46,10 +46,11 @@ async def _go_on(task: Task, by: str) -> Task:
     due = rules.next_due(task, now())
     if due is None:
         return await _complete(task, by)
-    completed = await _complete(task, by, new_id())
+    next_id = new_id()
+    completed = await _complete(task, by, next_id)
     position = between(await queries.last_position(task.project_id), None)
-    following = await tasks.add(rules.successor(completed, due, position))
-    await reminding.hand_on(completed, following)
+    following = await tasks.add(rules.successor(completed, next_id, due, position))
+    await reminding.hand_on(completed, following, due)
     await tell("task_added", following)
     return completed
 

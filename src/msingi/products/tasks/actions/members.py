@@ -14,7 +14,7 @@ from msingi.products.tasks.models import Member, Role, members, projects, remind
 async def let_in(by: Member, user_id: str, role: Role, if_match: int | None) -> Member:
     """Add somebody to a project, or give them another role."""
     allow(rules.may_manage(by))
-    rules.check_user_id(user_id)
+    await _check_exists(user_id)
 
     async def write() -> Member:
         known = await members.find({"_id": queries.member_id(by.project_id, user_id)})
@@ -25,6 +25,13 @@ async def let_in(by: Member, user_id: str, role: Role, if_match: int | None) -> 
         return known if known.role == role else await _change_role(known, role)
 
     return await until_it_fits(write, if_match)
+
+
+async def _check_exists(user_id: str) -> None:
+    """Raise NoSuchUser for an id that nobody has, as far as anybody here can tell."""
+    rules.check_user_id(user_id)
+    if await queries.known_people([user_id]) == []:
+        raise rules.NoSuchUser
 
 
 @guarded

@@ -1,5 +1,7 @@
 """Letters that somebody asked for, each written once, at its time."""
 
+from datetime import datetime
+
 from msingi.kit import db, mail
 from msingi.kit.clock import now
 from msingi.kit.events import emit
@@ -47,11 +49,12 @@ async def follow(task: Task) -> None:
             await reminders.change(reminder.id, {"$set": changes})
 
 
-async def hand_on(task: Task, following: Task) -> None:
+async def hand_on(task: Task, following: Task, due: datetime) -> None:
     """Let the reminders counted from `due` go along with the task that follows. Belongs in the action that makes it."""
     counted = await reminders.many({"task_id": task.id, "minutes_before_due": {"$ne": None}}, limit=10_000)
-    if counted:
-        await reminders.add_many([rules.handed_on(each, following) for each in counted])
+    copies = [rules.handed_on(each, following, due, each.minutes_before_due or 0) for each in counted]
+    if copies:
+        await reminders.add_many(copies)
 
 
 async def due() -> list[Reminder]:
@@ -60,26 +63,22 @@ async def due() -> list[Reminder]:
 
 
 @atomic
-async def send(reminder_id: str, address: str, language: str, zone: str) -> None:
-    """Write the letter, and note that it is written: both or neither, so it is written once."""
+async def send(reminder_id: str, address: str) -> None:
+    """Write the letter, and note that it is written: both or neither, so it is written once.
+
+    Quiet about what is done, gone, or no longer theirs to see; and about people without an address.
+    """
     reminder = await reminders.find({"_id": reminder_id, "state": "waiting", "at": {"$lte": now()}})
     if reminder is None:
         return
-    task = await tasks.find({"_id": reminder.task_id})
-    member = await members.find({"_id": queries.member_id(reminder.project_id, reminder.user_id)})
-    if task is None or member is None or task.status == "done" or not address:
+    task = await tasks.find({"_id": reminder.task_id, "status": "open"})
+    sees = await members.exists({"_id": queries.member_id(reminder.project_id, reminder.user_id)})
+    if task is None or not sees or not address:
         await reminders.change(reminder.id, {"$set": {"state": "dropped"}})
         return
     await reminders.change(reminder.id, {"$set": {"state": "sent", "sent_at": now()}})
-    await mail.send(
-        "reminder",
-        to=address,
-        language=language,
-        product="tasks",
-        title=task.title,
-        due=rules.in_words(task.due, task.recurrence.time_zone if task.recurrence else zone),
-        task_id=task.id,
-    )
+    due = rules.in_words(task.due, task.recurrence.time_zone if task.recurrence else "UTC")
+    await mail.send("reminder", to=address, product="tasks", title=task.title, due=due, task_id=task.id)
 
 
 @guarded

@@ -1,0 +1,297 @@
+"""`msingi`: the house on the command line."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from msingi import preflight
+from msingi.kit import config, embedded
+from msingi.kit.config import Settings
+from msingi.kit.embedded import CannotStart
+from msingi.supervise import MARK, Asked, Child, Stopped, Supervisor, end_leftovers, mark, run_once
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+folder_option = click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=".msingi",
+    envvar="MSINGI_FOLDER",
+    show_default=True,
+    help="Where data, secrets and logs are kept.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="msingi")
+def main() -> None:
+    """Honest backends on MongoDB and Redis: run them, look after them, check them from outside."""
+
+
+def plainly(command: Callable[P, T]) -> Callable[P, T]:
+    """What keeps a command from its work is told in words, not as a traceback."""
+
+    @wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (CannotStart, config.BadSettings) as reason:
+            raise click.ClickException(str(reason)) from reason
+
+    return told
+
+
+# ---- everything at once
+
+
+@main.command()
+@click.argument("products", nargs=-1)
+@folder_option
+@plainly
+def up(products: tuple[str, ...], folder: Path) -> None:
+    """Start databases, web and worker, with demo data, and keep them alive until Ctrl-C.
+
+    MONGO_URL and REDIS_URL name databases of your own to use instead of the embedded ones.
+    """
+    narrator, asked = Narrator(), Asked()
+    supervisor = Supervisor(narrator.say, asked)
+    try:
+        environment, settings, password = _surroundings(products, folder.resolve())
+        _bring_up(supervisor, folder.resolve(), environment, settings)
+        click.echo(welcome(settings, password, folder))
+        supervisor.keep()
+    except Stopped:
+        pass
+    finally:
+        supervisor.stop()
+    narrator.say("all is stopped; the data stays where it is")
+
+
+class Narrator:
+    """Says what happens, each line with the seconds since the beginning."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        click.echo(f"{time.monotonic() - self.began:6.1f} s  {text}")
+
+
+def _surroundings(products: Sequence[str], folder: Path) -> tuple[dict[str, str], Settings, str]:
+    """The environment of the processes to come, the settings it amounts to, and the demo people's password."""
+    config.load(Settings, os.environ)  # bad ones are told before a file is written
+    environment = dict(os.environ)
+    with embedded.plainly(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        password = preflight.kept(folder / "demo-password", preflight.make_password)
+        if not environment.get("MSINGI_SECRET") and environment.get("MSINGI_ENV", "development") == "development":
+            environment["MSINGI_SECRET"] = preflight.kept(folder / "secret", preflight.make_secret)
+    environment |= {MARK: mark(folder), "MSINGI_DEMO_PASSWORD": password, "PYTHONUNBUFFERED": "1"}
+    if products:
+        environment["MSINGI_PRODUCTS"] = ",".join(products)
+    settings = config.load(Settings, environment)
+    if settings.port == 0:
+        environment["MSINGI_PORT"] = str(preflight.free_port(settings.host))
+        settings = config.load(Settings, environment)
+    return environment, settings, password
+
+
+def _bring_up(supervisor: Supervisor, folder: Path, environment: dict[str, str], settings: Settings) -> None:
+    say, asked = supervisor.say, supervisor.asked
+    left = end_leftovers(folder)
+    if left:
+        say(f"ended {left} processes that an earlier run left behind")
+    preflight.check_port(settings.host, settings.port)
+    _databases(supervisor, folder, environment)
+    asked.check()
+    say("preparing collections, indexes and demo data")
+    run_once(Child("preparation", ours("prepare", "--demo"), environment, folder / "prepare.log"), asked)
+    say("starting the web server and the worker")
+    environment.setdefault("PROMETHEUS_MULTIPROC_DIR", str(_emptied(folder / "metrics")))
+    supervisor.start(Child("web server", granian(settings), environment, folder / "web.log"))
+    supervisor.start(Child("worker", ours("worker"), environment, folder / "worker.log"))
+    supervisor.wait_ready(settings.host, settings.port)
+    say("ready")
+
+
+def _databases(supervisor: Supervisor, folder: Path, environment: dict[str, str]) -> None:
+    """Those of the environment, if they answer; for what it does not name, embedded ones."""
+    say, checks = supervisor.say, {"MONGO_URL": preflight.check_mongo, "REDIS_URL": preflight.check_redis}
+    for name, check in checks.items():
+        if environment.get(name):
+            say(f"looking for {preflight.shown(environment[name])}")
+            check(environment[name])
+    missing = [kind.name for kind in embedded.KINDS if not environment.get(kind.setting)]
+    if missing:
+        supervisor.servers = embedded.start(folder, progress=say, only=missing)
+        given = {kind.setting: kind.url_in(folder) for kind in supervisor.servers.kinds}
+        environment.update(given)
+
+
+def _emptied(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+    return folder
+
+
+def welcome(settings: Settings, password: str, folder: Path) -> str:
+    """What a newcomer needs next: an address, who to be, and three lines to try."""
+    base = settings.base_url
+    sign_in = json.dumps({"email": "ann@msingi.test", "password": password}, separators=(",", ":"))
+    note = '{"title":"Milk","body":"Two litres"}'
+    cut = r"""sed 's/.*"access_token":"\([^"]*\)".*/\1/'"""
+    return f"""
+  Open            {base}
+
+  Demo sign-ins   ann@msingi.test, bob@msingi.test (members), admin@msingi.test (admin)
+  Password        {password}
+
+  Try first
+    TOKEN=$(curl -s {base}/v1/accounts/sign-in -H 'Content-Type: application/json' -d '{sign_in}' | {cut})
+    curl -s {base}/v1/notes -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{note}'
+    curl -s {base}/v1/notes -H "Authorization: Bearer $TOKEN"
+
+  Logs            {folder}/web.log, {folder}/worker.log
+  Stop            Ctrl-C
+"""
+
+
+# ---- one process each
+
+
+@main.command()
+@click.argument("products", nargs=-1)
+@plainly
+def serve(products: tuple[str, ...]) -> None:
+    """Run the web server alone, of some PRODUCTS or of all; its databases come from the environment."""
+    settings = config.load(Settings, os.environ)
+    preflight.check_port(settings.host, settings.port)
+    if products:
+        os.environ["MSINGI_PRODUCTS"] = ",".join(products)
+    command = granian(settings)
+    os.execv(command[0], command)  # noqa: S606  (no shell; the server takes this process's place and its signals)
+
+
+@main.command()
+@plainly
+def worker() -> None:
+    """Run jobs, the clock and the relay of events, until SIGTERM."""
+    settings, products, parts = _house()
+    import_module("msingi.kit.observe").configure(settings)
+    asyncio.run(import_module("msingi.kit.worker").main(settings, products, parts))
+
+
+@main.command()
+@click.option("--demo", is_flag=True, help="Plant demo data in products that hold nothing; not in production.")
+@plainly
+def prepare(demo: bool) -> None:
+    """Bring validators and indexes up to date: once, before web and worker start."""
+    settings, products, parts = _house()
+    kit_app = import_module("msingi.kit.app")
+    asyncio.run(kit_app.prepare(settings, products))
+    if demo and not settings.production:
+        planted = asyncio.run(kit_app.plant(settings, products, parts))
+        click.echo(f"Demo data: {', '.join(planted) or 'there was some already'}.")
+
+
+@main.command()
+@click.argument("product")
+@plainly
+def seed(product: str) -> None:
+    """Plant the demo data of a PRODUCT that holds nothing yet."""
+    settings, products, parts = _house([product])
+    if settings.production:
+        raise CannotStart("Demo data has no place in production.")
+    planted = asyncio.run(import_module("msingi.kit.app").plant(settings, products, parts))
+    click.echo(f"Planted {product}." if planted else f"{product} holds data already; nothing was planted.")
+
+
+# ---- looking at it
+
+
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def check(arguments: tuple[str, ...]) -> None:
+    """Check from outside whether a server keeps a contract: msingi check notes --url http://…"""
+    import_module("msingi.checks.command").check.main(args=list(arguments), prog_name="msingi check")
+
+
+@main.command()
+@plainly
+def routes() -> None:
+    """List every route with its operation's name."""
+    for path, operations in sorted(_description()["paths"].items()):
+        for method, operation in operations.items():
+            if isinstance(operation, Mapping):
+                click.echo(f"{method.upper():7} {path:58} {operation.get('operationId', '')}")
+
+
+@main.command()
+@click.argument("product", required=False)
+@plainly
+def openapi(product: str | None) -> None:
+    """Print the OpenAPI description of all products, or of one PRODUCT."""
+    click.echo(json.dumps(_description(product), indent=2, ensure_ascii=False))
+
+
+def _description(product: str | None = None) -> dict[str, Any]:
+    settings, products, parts = _house()
+    pages = import_module("msingi.console.routes").routes
+    edge = import_module("msingi.kit.app").build(settings, products, parts=parts, pages=pages)
+    inner = edge.app.other_asgi_app  # below the edge and the sockets
+    described: dict[str, Any] = import_module("msingi.kit.openapi").describe(inner, product)
+    return described
+
+
+def _house(names: Sequence[str] = ()) -> tuple[Settings, list[Any], dict[type, Any]]:
+    """The settings, the products (those of MSINGI_PRODUCTS if none are named) and the products' settings."""
+    catalog = import_module("msingi.catalog")  # it brings every product in: only where they are needed
+    wanted = list(names) or [name.strip() for name in os.environ.get("MSINGI_PRODUCTS", "").split(",") if name.strip()]
+    try:
+        products = catalog.products(wanted or None)
+    except catalog.UnknownProduct as unknown:
+        raise CannotStart(str(unknown)) from unknown
+    kinds = [Settings, *(product.settings for product in products if product.settings)]
+    parts = config.load_all(kinds, os.environ)
+    return parts.pop(Settings), products, parts
+
+
+def ours(*arguments: str) -> list[str]:
+    """A command of this very program, in a process of its own."""
+    return [sys.executable, "-m", "msingi.cli", *arguments]
+
+
+def granian(settings: Settings) -> list[str]:
+    """The web server's command line."""
+    return [
+        *(
+            sys.executable,
+            "-m",
+            "granian",
+            "--interface",
+            "asgi",
+            "--host",
+            settings.host,
+            "--port",
+            str(settings.port),
+        ),
+        *("--workers", str(settings.processes), "--respawn-failed-workers", "--respawn-interval", "0.2"),
+        *("--workers-kill-timeout", "15", "--http", "1", "--ws", "--no-access-log", "--log-level", "warning"),
+        *("--http1-header-read-timeout", "5000", "--http1-buffer-size", "65536"),
+        "msingi.asgi:app",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The frame around every page: what it shows, and where its forms lead back to."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import Request
+
+from msingi.kit import state
+from msingi.kit.product import Product
+
+THEMES = ("auto", "light", "dark")
+
+
+def shell(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """What `base.html` needs to know."""
+    theme = request.cookies.get("theme", "auto")
+    return {
+        "products": running(),
+        "theme": theme if theme in THEMES else "auto",
+        "here": request.url.path,
+        "can_sign_in": any(product.name == "accounts" for product in running()),
+        "development": not state.settings().production,
+    }
+
+
+def running() -> Sequence[Product]:
+    """The products of this process."""
+    return state.current().products
+
+
+def own_path(back: str) -> str:
+    """The page to go back to, if it is one of ours: no address of elsewhere, however it is written."""
+    parts = urlsplit(back.replace("\\", "/"))
+    is_ours = back.startswith("/") and not back.startswith(("//", "/\\")) and not parts.netloc and back.isprintable()
+    return back if is_ours else "/"

@@ -1,0 +1,9 @@
+"""Work without a request: keys that sign tokens are renewed in time."""
+
+from msingi.kit.jobs import cron
+from msingi.products.accounts.actions import keys
+
+
+@cron("17 * * * *")
+async def renew_signing_key() -> None:
+    await keys.renew()

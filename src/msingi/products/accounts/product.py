@@ -1,0 +1,28 @@
+"""What accounts is made of."""
+
+from msingi.kit.auth import identify_cookie_with
+from msingi.kit.product import Product
+from msingi.kit.tokens import load_keys_with
+from msingi.products.accounts import jobs, queries, seeds
+from msingi.products.accounts.actions import keys, people, sessions
+from msingi.products.accounts.models import accounts, guards, stored_keys
+from msingi.products.accounts.models import sessions as kept_sessions
+from msingi.products.accounts.routes import root_routes, routes, session_in_path
+
+identify_cookie_with(sessions.identify_cookie)
+load_keys_with(queries.published_keys)
+
+product = Product(
+    name="accounts",
+    title="Accounts",
+    summary="Who is who: registering, signing in, sessions that end at once for everybody, and who may do what.",
+    routes=routes,
+    root_routes=root_routes,
+    dependencies={"session": session_in_path},
+    stores=[accounts, kept_sessions, stored_keys, guards],
+    work=[jobs],
+    plant=seeds.plant,
+    grants={"admin": ["users:manage"]},
+    settings=seeds.AccountsSettings,
+    watch=[people.guard_admins, keys.run_watch],
+)

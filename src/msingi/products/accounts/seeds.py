@@ -1,0 +1,65 @@
+"""The people of the demo: two members, one more for tests, and an admin, all with one password."""
+
+import secrets
+from functools import lru_cache
+
+import structlog
+from msgspec import Struct, field
+
+from msingi.kit import state
+from msingi.kit.unit import atomic
+from msingi.products.accounts import hashing
+from msingi.products.accounts.actions import people
+from msingi.products.accounts.models import Account, Role, accounts, words_of
+
+TEST_PASSWORD = "correct horse battery msingi"  # noqa: S105  (the one that msingi.kit.testing tells its people)
+log = structlog.get_logger("accounts")
+
+
+class AccountsSettings(Struct, frozen=True, kw_only=True):
+    """What accounts is told by its environment."""
+
+    demo_password: str = field(name="MSINGI_DEMO_PASSWORD", default="")
+
+
+async def plant() -> None:
+    """Ann, Bob, Eve and the admin."""
+    password = await _kept_password(_password())
+    await people.guard_admins()
+    await _plant(password)
+
+
+@atomic
+async def _plant(password: str) -> None:
+    await accounts.add_many([_person(id, password) for id in ("ann", "bob", "eve")])
+    await people.let_in(await accounts.add(_person("admin", password, ["user", "admin"])))
+
+
+def _person(id: str, password: str, roles: list[Role] | None = None) -> Account:
+    name, email = id.capitalize(), f"{id}@msingi.test"
+    return Account(
+        id=id, email=email, name=name, password=password, roles=roles or ["user"], words=words_of(name, email)
+    )
+
+
+def _password() -> str:
+    told = state.part(AccountsSettings).demo_password
+    if told:
+        return told
+    if state.settings().env == "test":
+        return TEST_PASSWORD
+    log.warning("demo_password_missing", hint="set MSINGI_DEMO_PASSWORD to sign in as one of them")
+    return secrets.token_urlsafe(24)
+
+
+async def _kept_password(password: str) -> str:
+    """Hashed once a process, since tests plant these people before each of them."""
+    known = _hashes()
+    if password not in known:
+        known[password] = await hashing.hashed(password)
+    return known[password]
+
+
+@lru_cache(maxsize=1)
+def _hashes() -> dict[str, str]:
+    return {}
