@@ -1,7 +1,7 @@
 """Requests per second of the house beside a bare handler, in one run, in turns: `make bench`.
 
-Each workload is measured in several rounds, one workload after the other in each round, so that a noisy minute hits all of them. What
-counts is the ratio of medians; absolute figures are this machine's.
+Each workload is measured in several rounds, one after the other in each round, so that a noisy minute hits all of
+them. What counts is the ratio of medians; absolute figures are this machine's.
 """
 
 import argparse

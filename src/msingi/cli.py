@@ -33,7 +33,6 @@ folder_option = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="msingi")
 def main() -> None:
     """Honest backends on MongoDB and Redis: run them, look after them, check them from outside."""
 

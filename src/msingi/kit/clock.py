@@ -8,6 +8,11 @@ from time import time
 _shift = timedelta(0)
 
 
+def shift() -> timedelta:
+    """By how much this process believes it is later than it is."""
+    return _shift
+
+
 def now() -> datetime:
     """The time in UTC, cut to milliseconds, since MongoDB keeps no more than that."""
     at = datetime.now(UTC) + _shift

@@ -15,7 +15,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, NamedTuple
@@ -295,20 +295,25 @@ class Meter:
 # ---- in front of the routes
 
 
-@dataclass
-class Share:
+class Share(NamedTuple):
     """One limit that a request falls under, and what came of it."""
 
     name: str
     quota: Quota
     taken: Taken
 
-    policy: str = field(init=False)
-    service: str = field(init=False)
+    @property
+    def policy(self) -> bytes:
+        return _policy(self.name, self.quota)
 
-    def __post_init__(self) -> None:
-        self.policy = f'"{self.name}";q={self.quota.quota};w={self.quota.window}'
-        self.service = f'"{self.name}";r={self.taken.remaining};t={self.taken.reset}'
+    @property
+    def service(self) -> bytes:
+        return f'"{self.name}";r={self.taken.remaining};t={self.taken.reset}'.encode()
+
+
+@lru_cache(maxsize=256)
+def _policy(name: str, quota: Quota) -> bytes:
+    return f'"{name}";q={quota.quota};w={quota.window}'.encode()
 
 
 class Limit(ASGIMiddleware):
@@ -366,8 +371,8 @@ def _granted(others: Sequence[Share], share: Share) -> Share:
 def _headers(shares: Sequence[Share]) -> list[tuple[bytes, bytes]]:
     """RateLimit fields for HTTP, draft of September 2025."""
     return [
-        (b"ratelimit-policy", ", ".join(share.policy for share in shares).encode()),
-        (b"ratelimit", ", ".join(share.service for share in shares).encode()),
+        (b"ratelimit-policy", b", ".join([share.policy for share in shares])),
+        (b"ratelimit", b", ".join([share.service for share in shares])),
     ]
 
 

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -60,9 +61,11 @@ def on_problem(request: AnyRequest, problem: Problem) -> Response[dict[str, Any]
 
 def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:
     """What Litestar raised while it read or routed the request."""
-    if error.status_code >= 500:
-        return on_anything(request, error)
-    return reply_of(_problem_of(request, error), request)
+    if error.status_code < 500:
+        return reply_of(_problem_of(request, error), request)
+    # Litestar takes a field of the body for a dependency of the same name, and blames us for what is wrong with it.
+    faults = _body_faults(request) if isinstance(error.__cause__, msgspec.ValidationError) else []
+    return reply_of(InvalidFields(errors=faults), request) if faults else on_anything(request, error)
 
 
 def on_database(request: AnyRequest, error: PyMongoError) -> Response[dict[str, Any]]:
@@ -103,10 +106,9 @@ def _problem_of(request: AnyRequest, error: HTTPException) -> Problem:
 def _errors_of(request: AnyRequest, error: ValidationException) -> list[dict[str, str]]:
     """All that is wrong with the body where that is the trouble; Litestar itself stops at the first."""
     listed = error.extra if isinstance(error.extra, list) else []
-    field = getattr(request.route_handler, "parsed_data_field", None)
     about_body = any(str(getattr(each.get("source"), "value", each.get("source"))) == "body" for each in listed)
-    if field is not None and (about_body or not listed):
-        found = field_errors(field.annotation, json_read(request))
+    if about_body or not listed:
+        found = _body_faults(request)
         if found:
             return found
     return [
@@ -117,6 +119,11 @@ def _errors_of(request: AnyRequest, error: ValidationException) -> list[dict[str
         }
         for each in listed
     ]
+
+
+def _body_faults(request: AnyRequest) -> list[dict[str, str]]:
+    field = getattr(request.route_handler, "parsed_data_field", None)
+    return field_errors(field.annotation, json_read(request)) if field is not None else []
 
 
 def _plain(error: HTTPException) -> Problem:

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import msgspec
-from litestar import Litestar, Request, Response, get, post
+from litestar import Litestar, Request, Response, WebSocket, get, post, websocket
 from litestar.params import JSONBody as Body
 from litestar.response import Stream
 from msgspec import Struct
@@ -129,6 +129,12 @@ async def _ticks() -> AsyncIterator[str]:
     yield "data: end\n\n"
 
 
+@websocket("/talk")
+async def talk(socket: WebSocket[Any, Any, Any]) -> None:
+    await socket.accept()
+    await socket.close()
+
+
 @asynccontextmanager
 async def _alive(settings: Settings) -> AsyncIterator[None]:
     observe.configure(settings)
@@ -145,7 +151,7 @@ async def _say_farewell() -> None:
 
 PLAIN = [small, big, kept, page, strict_page, boom, busy, cookie, who, slow, ticks]
 TAKING = [add_crate, take_anything, weigh, weigh_much]
-ROUTES = [*PLAIN, *TAKING, *health.routes]
+ROUTES = [*PLAIN, *TAKING, talk, *health.routes]
 
 
 def build() -> edge.App:
@@ -216,7 +222,9 @@ def read_until_silence(connection: socket.socket, silence: float = 1.0) -> tuple
 
 
 @contextmanager
-def serving(*, workers: int = 1, options: list[str] | None = None, **environ: str) -> Iterator[Server]:
+def serving(
+    environ: dict[str, str] | None = None, *, workers: int = 1, options: list[str] | None = None
+) -> Iterator[Server]:
     """Granian with the small application on a free port, stopped at the end."""
     port = _free_port()
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--host", "127.0.0.1"]
@@ -226,7 +234,7 @@ def serving(*, workers: int = 1, options: list[str] | None = None, **environ: st
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         output = Path(folder, "output")
         with output.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | known | environ)
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | known | (environ or {}))
         server = Server(port, process, output)
         try:
             wait_until(lambda: _answers(server), 30)

@@ -52,10 +52,10 @@ def test_c17_workers_that_are_stopped_one_after_the_other_fail_no_request() -> N
         for worker in server.workers():
             began = time.monotonic()
             os.kill(worker, signal.SIGTERM)
-            wait_until(lambda gone=worker: gone not in server.workers() and len(server.workers()) == 2, 20)  # type: ignore[misc]
+            wait_until(lambda gone=worker: gone not in server.workers() and len(server.workers()) == 2, 20)
             assert time.monotonic() - began < 20
             answered = load.got[200]
-            wait_until(lambda so_far=answered: load.got[200] > so_far + 50)  # type: ignore[misc]
+            wait_until(lambda so_far=answered: load.got[200] > so_far + 50)
             time.sleep(6)  # Granian takes two deaths within 5.5 seconds for a crash loop, and gives up
     assert set(load.got) == {200}
     assert load.got[200] > 200
@@ -71,7 +71,7 @@ def test_c17_a_reload_fails_no_request() -> None:
 
 def test_c17_a_stopping_process_says_so_ends_its_streams_and_answers_what_it_began(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    with serving(MARK=str(mark)) as server, server.client() as client:
+    with serving({"MARK": str(mark)}) as server, server.client() as client:
         replies: dict[str, httpx.Response] = {}
         slow = threading.Thread(target=lambda: replies.update(slow=httpx.get(server.url + "/slow", timeout=10)))
         with client.stream("GET", "/ticks") as stream:

@@ -33,12 +33,55 @@ HELMETS_PAGE_POLICY = (
 )
 FRIEND = "https://app.example"
 PROXY = "127.0.0.2"
+FOREIGN = [
+    "null",
+    "*",
+    "https://evil.example",
+    f"{FRIEND}.evil.example",
+    "https://evil-app.example",
+    "http://app.example",
+    f"{FRIEND}:8443",
+    "https://APP.example",
+    "https://app.exampl",
+    "https://app-example",
+]
+STRANGE = [
+    "apiXexample",
+    "evil.example",
+    "api.example.evil.example",
+    "evil-api.example",
+    "other.example",
+    "other.example:1",
+    "api.example@evil.example",
+    "api.example:x",
+    "api.example/",
+    "",
+    "api.example,evil.example",
+    "api.example:999999",
+]
+LIKED = [
+    ("br, gzip", "br"),
+    ("gzip", "gzip"),
+    ("br;q=0, gzip", "gzip"),
+    ("gzip;q=1, br;q=0.5", "gzip"),
+    ("*", "br"),
+    ("identity", None),
+    ("br;q=0, gzip;q=0", None),
+    ("*;q=0", None),
+    ("gzip;q=nonsense", None),
+    ("", None),
+]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    more = {"MSINGI_ALLOWED_HOSTS": "api.example,other.example:8443", "MSINGI_CORS_ORIGINS": f"{FRIEND},*,null"}
-    with serving(BODY_SECONDS="2", MSINGI_TRUSTED_PROXIES=f"{PROXY},10.0.0.0/8", **more) as running:
+    said = {
+        "BODY_SECONDS": "2",
+        "MSINGI_TRUSTED_PROXIES": f"{PROXY},10.0.0.0/8",
+        "MSINGI_ALLOWED_HOSTS": "api.example,other.example:8443",
+        "MSINGI_CORS_ORIGINS": f"{FRIEND},*,null",
+    }
+    with serving(said) as running:
         yield running
 
 
@@ -93,7 +136,7 @@ def test_a_good_request_id_comes_back(client: httpx.Client, given: str) -> None:
 
 @pytest.mark.parametrize("given", ["a" * 65, "", "a b", "<script>", "é"])
 def test_a_bad_request_id_is_replaced(client: httpx.Client, given: str) -> None:
-    reply = client.get("/who", headers={"X-Request-ID": given.encode()})
+    reply = client.get("/who", headers={b"X-Request-ID": given.encode()})
     assert re.fullmatch("[0-9a-f]{24}", reply.headers["x-request-id"])
 
 
@@ -110,18 +153,7 @@ def test_h2_a_listed_origin_may_read_with_credentials(client: httpx.Client) -> N
 
 @pytest.mark.parametrize(
     "origin",
-    [
-        "null",
-        "*",
-        "https://evil.example",
-        f"{FRIEND}.evil.example",
-        "https://evil-app.example",
-        "http://app.example",
-        f"{FRIEND}:8443",
-        "https://APP.example",
-        "https://app.exampl",
-        "https://app-example",
-    ],
+    FOREIGN,
 )
 def test_h2_no_other_origin_gets_a_word(client: httpx.Client, origin: str) -> None:
     reply = client.get("/small", headers={"Origin": origin})
@@ -172,20 +204,7 @@ def test_h4_the_house_answers_to_its_names(client: httpx.Client, host: str) -> N
 
 @pytest.mark.parametrize(
     "host",
-    [
-        "apiXexample",
-        "evil.example",
-        "api.example.evil.example",
-        "evil-api.example",
-        "other.example",
-        "other.example:1",
-        "api.example@evil.example",
-        "api.example:x",
-        "api.example/",
-        "",
-        "api.example,evil.example",
-        "api.example:999999",
-    ],
+    STRANGE,
 )
 def test_h4_no_other_name_is_answered(server: Server, host: str) -> None:
     got, _ = server.exchange(b"GET /who HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
@@ -215,6 +234,41 @@ def test_h4_forwarded_headers_are_believed_from_a_trusted_proxy_alone(server: Se
         assert {**seen, "id": ""} == expected
         assert proxy.get("/who", headers={**said, "X-Forwarded-Host": "evil.example"}).status_code == 400
         assert proxy.get("/who", headers={"X-Forwarded-For": "nonsense"}).json()["client"] == PROXY
+
+
+def _handshake(server: Server, *headers: str) -> bytes:
+    asked = ["GET /talk HTTP/1.1", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", *headers]
+    lines = [*asked, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]
+    got, _ = server.exchange("\r\n".join(lines).encode())
+    return got.partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Host: api.example"],
+        ["Host: api.example", "Origin: https://api.example", "Cookie: sid=1"],
+        ["Host: api.example:9000", "Origin: http://api.example:9000"],
+        ["Host: localhost", f"Origin: {FRIEND}", "Cookie: sid=1"],
+        ["Host: localhost", "Origin: http://msingi.test"],
+    ],
+)
+def test_g2_a_socket_opens_for_our_own_pages_and_for_programs(server: Server, headers: list[str]) -> None:
+    assert _handshake(server, *headers) == b"HTTP/1.1 101 Switching Protocols"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Host: api.example", "Origin: https://evil.example"],
+        ["Host: api.example", "Origin: null", "Cookie: sid=1"],
+        ["Host: api.example", "Origin: https://api.example.evil.example"],
+        ["Host: api.example", "Cookie: sid=1"],
+        ["Host: evil.example", "Origin: https://evil.example"],
+    ],
+)
+def test_g2_a_socket_opens_for_no_foreign_page(server: Server, headers: list[str]) -> None:
+    assert _handshake(server, *headers) == b"HTTP/1.1 403 Forbidden"
 
 
 # ---- smuggling
@@ -372,18 +426,7 @@ def test_an_etag_of_the_reply_itself_is_kept_and_weakened_when_compressed(client
 
 @pytest.mark.parametrize(
     ("accepted", "coding"),
-    [
-        ("br, gzip", "br"),
-        ("gzip", "gzip"),
-        ("br;q=0, gzip", "gzip"),
-        ("gzip;q=1, br;q=0.5", "gzip"),
-        ("*", "br"),
-        ("identity", None),
-        ("br;q=0, gzip;q=0", None),
-        ("*;q=0", None),
-        ("gzip;q=nonsense", None),
-        ("", None),
-    ],
+    LIKED,
 )
 def test_a_reply_is_compressed_as_the_caller_likes(client: httpx.Client, accepted: str, coding: str | None) -> None:
     reply = client.get("/big", headers={"Accept-Encoding": accepted})

@@ -120,7 +120,7 @@ def test_a_metric_does_not_grow_without_end() -> None:
 
 
 def test_metrics_are_those_of_all_processes_and_by_route_not_by_path(tmp_path: Path) -> None:
-    with serving(workers=2, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+    with serving({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, workers=2) as server:
         for number in range(40):  # a connection each, so that both processes get some
             assert httpx.get(f"{server.url}/small?{number}").status_code == 200
             assert httpx.get(f"{server.url}/nothing-{number}").status_code == 404
@@ -156,7 +156,7 @@ def test_in_production_metrics_are_for_the_machine_itself() -> None:
         "MSINGI_PUBLIC_URL": "https://house.example",
         "MSINGI_ALLOWED_HOSTS": "127.0.0.1",
     }
-    with serving(**production) as server, server.client() as client:
+    with serving(production) as server, server.client() as client:
         assert client.get("/metrics").status_code == 200
         # A proxy on the same machine, trusted or not, speaks for somebody else.
         assert client.get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 401
@@ -165,7 +165,7 @@ def test_in_production_metrics_are_for_the_machine_itself() -> None:
 
 def test_ready_tells_what_is_missing() -> None:
     nowhere = {"MONGO_URL": "mongodb://127.0.0.1:1/?replicaSet=rs0", "REDIS_URL": "redis://127.0.0.1:1/0"}
-    with serving(**nowhere) as server, server.client() as client:
+    with serving(nowhere) as server, server.client() as client:
         assert client.get("/health").json() == {"status": "ok"}
         reply = client.get("/ready")
         assert reply.status_code == 503
@@ -175,9 +175,9 @@ def test_ready_tells_what_is_missing() -> None:
 @pytest.mark.skipif("MSINGI_TEST_MONGO" not in os.environ, reason="needs the servers of a run")
 def test_c5_without_redis_it_is_degraded_but_ready() -> None:
     mongo, redis = os.environ["MSINGI_TEST_MONGO"], os.environ["MSINGI_TEST_REDIS"]
-    with serving(MONGO_URL=mongo, REDIS_URL=redis) as server, server.client() as client:
+    with serving({"MONGO_URL": mongo, "REDIS_URL": redis}) as server, server.client() as client:
         assert client.get("/ready").json() == {"status": "ready", "checks": {"mongo": "ok", "redis": "ok"}}
-    with serving(MONGO_URL=mongo, REDIS_URL="redis://127.0.0.1:1/0") as server, server.client() as client:
+    with serving({"MONGO_URL": mongo, "REDIS_URL": "redis://127.0.0.1:1/0"}) as server, server.client() as client:
         reply = client.get("/ready")
         assert reply.status_code == 200
         assert reply.json() == {"status": "degraded", "checks": {"mongo": "ok", "redis": "down"}}
@@ -203,7 +203,7 @@ def test_a_request_is_a_span_of_its_callers_trace() -> None:
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     try:
-        with serving(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100") as server:
+        with serving({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}) as server:
             httpx.get(server.url + "/small", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
             wait_until(lambda: [sent for sent in Collector.got if bytes.fromhex(trace) in sent])
     finally:

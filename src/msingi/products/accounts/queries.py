@@ -71,9 +71,9 @@ async def published_keys() -> list[PublicKey]:
     """The keys that tokens may be signed with, now or soon, and those that signed what is still good."""
     keys = await _keys()
     at = now()
-    followed = [*(key.signs_from for key in keys[1:]), None]
-    published = (key for key, next_at in zip(keys, followed, strict=True) if not next_at or at < next_at + AFTER_USE)
-    return [PublicKey.of(key.public) for key in published]
+    newer = [key.signs_from for key in keys[1:]]
+    gone = sum(at >= next_at + AFTER_USE for next_at in newer)
+    return [PublicKey.of(key.public) for key in keys[gone:]]
 
 
 async def newest_key() -> StoredKey | None:

@@ -13,11 +13,11 @@ from msingi.products.notes.schemas import NewNote, NotePatch
 
 
 async def write(form: NewNote, actor: Actor) -> Note:
-    return await store().create(rules.new_note(actor.id, form), rules.MOST_NOTES)
+    return await store().create(rules.new_note(actor.id, form.title, form.body, form.tags), rules.MOST_NOTES)
 
 
 async def edit(note: Note, patch: NotePatch, version: int | None) -> Note:
-    return await _save(note, rules.edit(patch, version), version, patch.given())
+    return await _save(note, rules.edit(patch.given(), version), version, patch.given())
 
 
 async def restore(note: Note, number: int, version: int | None) -> Note:

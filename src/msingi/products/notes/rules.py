@@ -1,19 +1,18 @@
 """Decisions, pure: what may become of a note, and how its texts are cleaned, rendered and compared."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
-from msgspec import UNSET, UnsetType, structs
+from msgspec import structs
 
 from msingi.kit.errors import Conflict, Invalid, Problem
 from msingi.products.notes.models import Note, Revision
 from msingi.products.notes.models.search import words_of
-from msingi.products.notes.schemas import NewNote, NotePatch
 
 MOST_NOTES = 10_000
 DAYS_IN_TRASH = timedelta(days=30)
@@ -64,19 +63,29 @@ class Outdated(Exception):
         self.note = note
 
 
-def new_note(owner: str, form: NewNote) -> Note:
-    """The note that a form asks for."""
-    return _with_words(Note(owner=owner, title=_title(form.title), body=form.body, tags=_tags(form.tags)))
+def new_note(owner: str, title: str, body: str = "", tags: Sequence[str] = ()) -> Note:
+    """A note as it is kept: trimmed, its tags clean, its words known to the search."""
+    return _with_words(Note(owner=owner, title=_title(title), body=body, tags=_tags(tags)))
 
 
-def edit(patch: NotePatch, version: int | None) -> Decide:
-    """Change what the patch says; a patch that says nothing new changes nothing."""
-    return _content(version, patch.title, patch.body, patch.tags)
+def edit(given: Mapping[str, Any], version: int | None) -> Decide:
+    """Change title, body or tags to what is given; what says nothing new changes nothing."""
+    fresh = {**given}
+    if "title" in given:
+        fresh["title"] = _title(given["title"])
+    if "tags" in given:
+        fresh["tags"] = _tags(given["tags"])
+
+    def decide(note: Note) -> Note:
+        _check(note, version)
+        return _changed(note, **fresh)
+
+    return decide
 
 
 def restore(revision: Revision, version: int | None) -> Decide:
     """Say again what an old revision said."""
-    return _content(version, revision.title, revision.body, revision.tags)
+    return edit({"title": revision.title, "body": revision.body, "tags": revision.tags}, version)
 
 
 def pin(pinned: bool, version: int | None) -> Decide:
@@ -135,19 +144,6 @@ def _check(note: Note, version: int | None) -> None:
         raise NoteInTrash
 
 
-def _content(version: int | None, title: str | UnsetType, body: str | UnsetType, tags: list[str] | UnsetType) -> Decide:
-    given: dict[str, Any] = {"body": body}
-    given |= {"title": _title(title)} if title is not UNSET else {}
-    given |= {"tags": _tags(tags)} if tags is not UNSET else {}
-    fresh = {name: value for name, value in given.items() if value is not UNSET}
-
-    def decide(note: Note) -> Note:
-        _check(note, version)
-        return _changed(note, **fresh)
-
-    return decide
-
-
 def _changed(note: Note, **fresh: Any) -> Note:
     """The note with these fields; itself, if they say nothing new."""
     if all(getattr(note, name) == value for name, value in fresh.items()):
@@ -166,7 +162,7 @@ def _title(text: str) -> str:
     return text.strip()
 
 
-def _tags(tags: list[str]) -> list[str]:
+def _tags(tags: Sequence[str]) -> list[str]:
     clean = [clean_tag(tag) for tag in tags]
     if "" in clean:
         raise TagIsBlank

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from msingi.products.notes.models import Note
 from msingi.products.notes.models.store import store
 from msingi.products.notes.rules import MOST_NOTES, new_note
-from msingi.products.notes.schemas import NewNote
 
 HENS = """# Hen house
 
@@ -23,18 +22,19 @@ Ng'ombe: two heifers at 65,000 each, too dear.
 """
 
 
+WORLD = [
+    ("hens", "ann", "Hen house", HENS, ["farm", "to-buy"]),
+    ("prices", "ann", "Market prices", PRICES, ["farm", "market"]),
+    ("chama", "ann", "Chama on Sunday", "Bring 500 and the book.", ["chama"]),
+    ("boda", "bob", "Boda service", "Oil, chain, front tyre.", ["boda"]),
+]
+
+
 async def plant() -> None:
     """Three notes of Ann's, one of Bob's; ids are fixed so that tests and docs can name them."""
-    for number, (id, owner, form) in enumerate(
-        [
-            ("hens", "ann", NewNote(title="Hen house", body=HENS, tags=["farm", "to-buy"])),
-            ("prices", "ann", NewNote(title="Market prices", body=PRICES, tags=["farm", "market"])),
-            ("chama", "ann", NewNote(title="Chama on Sunday", body="Bring 500 and the book.", tags=["chama"])),
-            ("boda", "bob", NewNote(title="Boda service", body="Oil, chain, front tyre.", tags=["boda"])),
-        ]
-    ):
+    for number, (id, owner, title, body, tags) in enumerate(WORLD):
         at = datetime(2026, 3, 1, 6 + number, tzinfo=UTC)
-        await store().create(_dated(new_note(owner, form), id, at), MOST_NOTES)
+        await store().create(_dated(new_note(owner, title, body, tags), id, at), MOST_NOTES)
 
 
 def _dated(note: Note, id: str, at: datetime) -> Note:

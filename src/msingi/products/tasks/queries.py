@@ -97,8 +97,7 @@ async def members_of(project_id: str, page: Paging) -> Page[MemberView]:
 
 
 def shown_member(each: Member, name: str | None = None) -> MemberView:
-    view: MemberView = MemberView.of(each, name=name if name is not None else msgspec.UNSET)
-    return view
+    return MemberView.of(each) if name is None else MemberView.of(each, name=name)
 
 
 async def all_members(project_id: str) -> list[Member]:

@@ -215,6 +215,11 @@ async def test_what_is_kept_is_worth_nothing_without_the_houses_secret(nobody: C
     assert hashing._is_it(ann.password[8:], PASSWORD.encode()) is False  # without the pepper
 
 
+async def test_a_field_that_is_wrong_is_the_callers_fault_whatever_else_bears_its_name(nobody: Client) -> None:
+    problem = await nobody.post("/sign-in", email="ann@msingi.test", password=PASSWORD, session="sms", expect=422)
+    assert [error["pointer"] for error in problem["errors"]] == ["/session"]
+
+
 # ---- oneself
 
 

@@ -80,7 +80,7 @@ def test_an_address_is_kept_in_one_spelling(given: str, kept: str) -> None:
     assert rules.email_of(given) == kept
 
 
-@pytest.mark.parametrize("given", ["", "ann", "ann@", "@b.org", "a b@c.org", "a@b", f"{'a' * 65}@example.org", "a@b..org"])
+@pytest.mark.parametrize("given", ["", "ann", "ann@", "@b.org", "a b@c.org", "a@b", f"{'a' * 250}@example.org", "a@b..org"])
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(InvalidFields) as refused:
         rules.email_of(given)

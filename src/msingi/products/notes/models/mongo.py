@@ -1,7 +1,9 @@
 """Notes in MongoDB: each change is one transaction of the note, its revision and the owner's counter."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -27,7 +29,17 @@ SORTS = ("-created_at", "updated_at", "title")
 
 
 class MongoStore:
-    """The store of `make up`."""
+    """The store of `make up`.
+
+    A person's writes meet at their counter, where transactions at once would only undo each other; so within a process
+    they queue, a person at a time. What two processes do at once MongoDB sorts out.
+    """
+
+    def __init__(self) -> None:
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def _queue(self, owner: str) -> asyncio.Lock:
+        return self._queues.setdefault(owner, asyncio.Lock())
 
     async def get(self, owner: str, id: str) -> Note:
         return await notes.get(id, when={"owner": owner})
@@ -65,8 +77,12 @@ class MongoStore:
             Tag,
         )
 
-    @atomic
     async def create(self, note: Note, limit: int) -> Note:
+        async with self._queue(note.owner):
+            return await self._create(note, limit)
+
+    @atomic
+    async def _create(self, note: Note, limit: int) -> Note:
         shelf = await self._counted(note.owner, 1)
         if shelf.notes > limit:
             raise TooManyNotes(limit=limit)
@@ -74,8 +90,12 @@ class MongoStore:
         await revisions.add(revision_of(kept))
         return kept
 
-    @atomic
     async def save(self, owner: str, id: str, decide: Callable[[Note], Note]) -> Note:
+        async with self._queue(owner):
+            return await self._save(owner, id, decide)
+
+    @atomic
+    async def _save(self, owner: str, id: str, decide: Callable[[Note], Note]) -> Note:
         note = await self.get(owner, id)
         wanted = decide(note)
         if wanted is note:
@@ -89,8 +109,12 @@ class MongoStore:
             await revisions.add(revision_of(saved))
         return saved
 
-    @atomic
     async def remove(self, owner: str, id: str, check: Callable[[Note], object]) -> None:
+        async with self._queue(owner):
+            await self._remove(owner, id, check)
+
+    @atomic
+    async def _remove(self, owner: str, id: str, check: Callable[[Note], object]) -> None:
         note = await self.get(owner, id)
         check(note)
         shelf = await self._counted(owner, -1)
