@@ -117,7 +117,8 @@ def serving(target: str, environ: dict[str, str], processes: int) -> Any:
 def plant(url: str) -> tuple[str, str]:
     """An account with 200 notes; returns its token and a note's id."""
     with httpx.Client(base_url=url, timeout=30) as client:
-        client.post("/v1/accounts/register", json={"email": EMAIL, "password": PASSWORD, "name": "Bench"})
+        person = {"email": EMAIL, "password": PASSWORD, "name": "Bench"}
+        client.post("/v1/accounts/register", json=person).raise_for_status()
         signed = client.post("/v1/accounts/sign-in", json={"email": EMAIL, "password": PASSWORD}).raise_for_status()
         token = signed.json()["access_token"]
         client.headers["authorization"] = f"Bearer {token}"

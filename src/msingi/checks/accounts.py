@@ -16,6 +16,7 @@ from msingi.checks.harness import (
     Answer,
     Caller,
     Failed,
+    Skipped,
     World,
     check,
     fresh,
@@ -231,18 +232,18 @@ def _(world: World) -> None:
 
 @check("What is no JSON is 400, not 500")
 def _(world: World) -> None:
-    for path in ("register", "sign-in", "refresh"):
+    for path in ("sign-in", "refresh"):
         rules.refuses_what_is_no_json(world.nobody, "POST", f"{ACCOUNTS}/{path}")
 
 
 @check("A body that is too deep or too large is refused")
 def _(world: World) -> None:
-    rules.refuses_what_is_too_deep_or_large(world.nobody, f"{ACCOUNTS}/register", "email")
+    rules.refuses_what_is_too_deep_or_large(world.nobody, f"{ACCOUNTS}/sign-in", "email")
 
 
 @check("What says that it is not JSON is 415")
 def _(world: World) -> None:
-    rules.refuses_other_media(world.nobody, f"{ACCOUNTS}/register", b'{"email": "x"}')
+    rules.refuses_other_media(world.nobody, f"{ACCOUNTS}/sign-in", b'{"email": "x"}')
 
 
 # ---- signing in
@@ -745,14 +746,19 @@ def _(world: World) -> None:
 
 @check("A refused sign-in costs about as much as a right one", hint="hash something also when there is no such address")
 def _(world: World) -> None:
-    form, _ = somebody(world)
+    form, _ = newcomer(world)
+    addresses = {"known": form["email"], "unknown": new_email("nobody")}
     taken: dict[str, list[float]] = {"known": [], "unknown": []}
-    for _ in range(5):
-        for kind, email in (("known", form["email"]), ("unknown", new_email("nobody"))):
+    for _ in range(4):
+        for kind, email in addresses.items():
+            body = {"email": email, "password": new_password()}
             began = time.monotonic()
-            answer = sign_in(world, email, new_password()).want(401)
-            taken[kind].append(time.monotonic() - began)
-    known, unknown = sorted(taken["known"])[2], sorted(taken["unknown"])[2]
+            answer = world.nobody.post(f"{ACCOUNTS}/sign-in", body, tries=1)
+            if answer.want(401, 429).status == 401:
+                taken[kind].append(time.monotonic() - began)
+    if min(map(len, taken.values())) < 2:
+        raise Skipped("the server's limits let too few tries through to tell")
+    known, unknown = min(taken["known"]), min(taken["unknown"])
     # Coarse on purpose: it finds a missing hash (tens of times faster), not a finer difference.
     answer.need(
         unknown > known * 0.4,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import httpx
 
 PATIENCE = 30.0  # seconds that a slow server may take for one answer
-POLITENESS = 60.0  # the longest Retry-After that is waited for
+POLITENESS = 120.0  # the longest Retry-After that is waited for
 SHOWN = 300  # characters of a body that a report shows
 NO_BODY: Any = object()
 
@@ -134,20 +134,21 @@ class Caller:
         content: bytes | None = None,
         params: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
+        tries: int = 6,
     ) -> Answer:
-        """Send one request and wait for its answer; a 429 or 503 that says how long is waited out."""
+        """Send one request and wait for its answer; a 429 or 503 that says how long is waited out, and tried again."""
         url = path if path.startswith("http") else self.base + path
         sent = {**self.authorization(), **(headers or {})}
         if json is not NO_BODY:
             content = _as_json(json)
             sent.setdefault("Content-Type", "application/json")
         asked = _asked(method, path, params, content, headers)
-        for attempt in range(6):
+        for attempt in range(tries):
             try:
                 reply = self.http.request(method, url, params=params, content=content, headers=sent)
             except httpx.HTTPError as error:
                 raise Failed(asked, f"no answer: {type(error).__name__} {error}".strip(), "an answer") from None
-            wait = _to_be_waited(reply) if attempt < 5 else None
+            wait = _to_be_waited(reply) if attempt < tries - 1 else None
             if wait is None:
                 break
             time.sleep(wait)

@@ -297,7 +297,7 @@ class Exchange:
         if self.body_left and isinstance(problem, TooLarge):
             await self.throw_away_body()
         status, headers, body = problem_reply(problem, self.id)
-        if status in (400, 408, 413, 431) and self.body_left:
+        if status in (400, 408, 413, 431) and self.body_left and self.scope["http_version"] != "2":
             headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})

@@ -19,13 +19,13 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 FRESH: dict[str, str] = {"Cache-Control": "no-store"}
 
 
-@get("/health", public=True, operation_id="show_health", tags=["health"])
+@get("/health", public=True, limit="off", operation_id="show_health", tags=["health"])
 async def show_health() -> Response[dict[str, str]]:
     """Alive: this process answers. It asks nobody else, so a database that is down restarts no process."""
     return Response({"status": "ok"}, headers=FRESH)
 
 
-@get("/ready", public=True, operation_id="show_readiness", tags=["health"])
+@get("/ready", public=True, limit="off", operation_id="show_readiness", tags=["health"])
 async def show_readiness() -> Response[dict[str, Any]]:
     """Can serve: 200 `ready`, 200 `degraded` without Redis, 503 `unready` without MongoDB or `draining` at the end."""
     mongo, redis = await asyncio.gather(mongo_answers(), redis_answers())
@@ -35,7 +35,7 @@ async def show_readiness() -> Response[dict[str, Any]]:
     return Response({"status": status, "checks": checks}, status_code=code, headers=FRESH)
 
 
-@get("/metrics", public=True, operation_id="show_metrics", tags=["health"])
+@get("/metrics", public=True, limit="off", operation_id="show_metrics", tags=["health"])
 async def show_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """All metrics of all web processes as Prometheus reads them.
 

@@ -258,13 +258,6 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def clear_metrics(folder: str) -> None:
-    """Forget what earlier runs counted: once, before the first process of a run starts."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for file in Path(folder).glob("*.db"):
-        file.unlink(missing_ok=True)
-
-
 def request_done(
     method: str, path: str, route: str, status: int, seconds: float, size: int, id: str, actor_id: str | None
 ) -> None:

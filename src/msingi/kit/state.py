@@ -104,10 +104,10 @@ async def running(
     # Quick to give up: a Redis that hangs may cost a request a quarter of a second, not its answer.
     pool = aioredis.BlockingConnectionPool.from_url(
         settings.redis_url,
-        max_connections=64,
+        max_connections=32,
         timeout=2,
         socket_timeout=0.25,
-        socket_connect_timeout=0.25,
+        socket_connect_timeout=1,  # a surge of new connections is no sign of a dead Redis
         redis_connect_func=greet,
     )
     redis = aioredis.Redis(connection_pool=pool)

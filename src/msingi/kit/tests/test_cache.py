@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from msgspec import Struct
 
-from msingi.kit import cache, clock, state
+from msingi.kit import breaker, cache, clock, state
 from msingi.kit.cache import cached
 from msingi.kit.db import Collection, Doc
 from msingi.kit.errors import NotFound
@@ -44,6 +44,12 @@ async def farm(running: state.State) -> AsyncIterator[None]:
     await barns.raw.insert_one(barns.dump(Barn(id="red", cows=1)))
     asked.clear()
     yield
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowded machine is no subject here; what happens without Redis is that of test_redis_faults."""
+    monkeypatch.setattr(breaker, "PATIENCE", 5.0)
 
 
 @pytest.fixture

@@ -16,11 +16,17 @@ from litestar import Litestar, get
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from msingi.kit import limits, replies, state
+from msingi.kit import breaker, limits, replies, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import NotFound
 from msingi.kit.http import Path
 from msingi.kit.limits import Limit, Quota, Window, network_of, parse, take
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowded machine is no subject here; what happens without Redis is that of test_redis_faults."""
+    monkeypatch.setattr(breaker, "PATIENCE", 5.0)
 
 
 def test_a_limit_is_read_from_words() -> None:
@@ -60,7 +66,9 @@ def test_the_turn_of_a_window_is_no_moment_to_double_the_rate() -> None:
 
 SEVERAL = """
 import asyncio, os, sys, time
-from msingi.kit import config, limits, state
+from msingi.kit import breaker, config, limits, state
+
+breaker.PATIENCE = 5.0
 
 async def main():
     async with state.running(config.load(config.Settings, os.environ)):

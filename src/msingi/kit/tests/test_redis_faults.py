@@ -146,7 +146,7 @@ async def test_c5_without_redis_the_house_answers_and_hardly_slower(
     assert extra < 0.1, f"{extra * 1000:.0f} ms"
 
 
-async def _times(client: httpx.AsyncClient, each: int = 100, at_once: int = 4) -> list[float]:
+async def _times(client: httpx.AsyncClient, each: int = 250, at_once: int = 4) -> list[float]:
     """How long requests take, reads and a few writes, some at once."""
 
     async def ask_many() -> list[float]:
@@ -202,7 +202,7 @@ async def test_c5_the_breaker_opens_after_a_few_and_closes_by_a_probe(alone: sta
 async def test_c5_a_stalled_event_loop_is_not_taken_for_a_dead_redis(alone: state.State) -> None:
     async def stall() -> None:
         await asyncio.sleep(0)
-        time.sleep(0.2)  # noqa: ASYNC251  (this is the stall)
+        time.sleep(0.12)  # noqa: ASYNC251  (this is the stall)
 
     for _ in range(3):
         answers, _ = await asyncio.gather(asyncio.gather(*(_asks_redis() for _ in range(20))), stall())
@@ -216,7 +216,7 @@ async def test_c6_a_surge_of_six_hundred_queues_without_an_error(alone: state.St
     careful = await asyncio.gather(*(breaker.ask(lambda: state.redis().incr("surge"), None) for _ in range(600)))
     assert sorted(each or 0 for each in careful) == list(range(601, 1201))
     clients = (await state.redis().info("clients"))["connected_clients"]
-    assert clients <= 65
+    assert clients <= 33
 
 
 async def test_c5_a_commit_that_redis_was_not_told_of_is_told_when_it_is_back(

@@ -8,17 +8,24 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msingi.kit.db import Form, View
 from msingi.products.tasks.models import Recurrence, Role, Status
 
-Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S", examples=["The farm"])]
+
+def trimmed(most: int, example: str) -> Meta:
+    """Text with something in it, and no longer than this without the blanks at both ends."""
+    said = f"1 to {most} characters, not counting blanks at both ends"
+    return Meta(min_length=1, pattern=rf"^\s*\S([\s\S]{{0,{most - 2}}}\S)?\s*$", description=said, examples=[example])
+
+
+Name = Annotated[str, trimmed(100, "The farm")]
 About = Annotated[str, Meta(max_length=10_000)]
-Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S", examples=["Buy hay"])]
+Title = Annotated[str, trimmed(200, "Buy hay")]
 Description = Annotated[str, Meta(max_length=20_000)]
-Label = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[^,]*[^,\s][^,]*$")]
+Label = Annotated[str, Meta(min_length=1, pattern=r"^\s*[^\s,]([^,]{0,48}[^\s,])?\s*$", examples=["hens"])]
 Labels = Annotated[list[Label], Meta(max_length=20, examples=[["hens"]])]
 Priority = Annotated[int, Meta(ge=0, le=5, examples=[3])]
 Moment = Annotated[datetime, Meta(tz=True, examples=["2026-02-02T05:00:00Z"])]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Assignees = Annotated[list[Id], Meta(max_length=20)]
-Body = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=r"\S")]
+Body = Annotated[str, Meta(min_length=1, max_length=10_000)]
 
 
 # ---- forms

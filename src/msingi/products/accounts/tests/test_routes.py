@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
 from msingi.kit.testing import PASSWORD, Client, World, access_table
 from msingi.products.accounts import contract, hashing
@@ -194,7 +195,7 @@ async def test_a_password_is_hashed_anew_when_the_costs_change(
     nobody: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (await accounts.get("ann")).password
-    dearer = hashing.PasswordHasher(memory_cost=19_456, time_cost=3, parallelism=1)
+    dearer = PasswordHasher(memory_cost=19_456, time_cost=3, parallelism=1)
     monkeypatch.setattr(hashing, "hasher", dearer)
     await nobody.post("/sign-in", email="ann@msingi.test", password=PASSWORD)
     after = (await accounts.get("ann")).password
@@ -240,7 +241,9 @@ async def test_a_changed_password_ends_all_that_was_before(world: World, nobody:
     client = with_token(world, laptop)
     problem = await client.post("/me/password", current_password="wrong", new_password=GOOD, expect=403)
     assert problem["code"] == "wrong_password"
-    problem = await client.post("/me/password", current_password=PASSWORD, new_password="annannannannannann", expect=422)
+    problem = await client.post(
+        "/me/password", current_password=PASSWORD, new_password="annannannannannann", expect=422
+    )
     assert problem["errors"][0]["pointer"] == "/new_password"
     await client.get("/me")
     fresh = await client.post("/me/password", current_password=PASSWORD, new_password=GOOD)
@@ -303,7 +306,8 @@ async def test_an_admin_makes_an_admin(admin: Client, world: World) -> None:
 
 
 async def test_the_last_admin_stays(admin: Client) -> None:
-    for change in ({"roles": ["user"]}, {"disabled": True}, {"roles": []}):
+    changes: list[dict[str, Any]] = [{"roles": ["user"]}, {"disabled": True}, {"roles": []}]
+    for change in changes:
         problem = await admin.patch("/users/admin", **change, expect=409)
         assert problem["code"] == "last_admin"
     await admin.get("/users")
@@ -359,8 +363,8 @@ async def test_another_product_asks_who_somebody_is(world: World) -> None:
 async def test_i1_no_input_of_a_form_is_answered_with_a_500(nobody: Client) -> None:
     chance = random.Random(7)
     values: list[Any] = [
-        None, True, 0, -1, 1e308, "", "\x00", "a" * 2000, "\ud800", "$where", "a.b", [], {}, {"$gt": ""}, [["x"]], "ann@msingi.test",
-        "é" * 20, "rt1_" + "A" * 80, urlsafe_b64encode(b"x" * 60).decode(),
+        None, True, 0, -1, 1e308, "", "\x00", "a" * 2000, "\ud800", "$where", "a.b", [], {}, {"$gt": ""}, [["x"]],
+        "ann@msingi.test", "é" * 20, "rt1_" + "A" * 80, urlsafe_b64encode(b"x" * 60).decode(),
     ]  # fmt: skip
     forms = {
         "/register": ("email", "password", "name"),

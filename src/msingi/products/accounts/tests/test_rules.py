@@ -80,7 +80,9 @@ def test_an_address_is_kept_in_one_spelling(given: str, kept: str) -> None:
     assert rules.email_of(given) == kept
 
 
-@pytest.mark.parametrize("given", ["", "ann", "ann@", "@b.org", "a b@c.org", "a@b", f"{'a' * 250}@example.org", "a@b..org"])
+@pytest.mark.parametrize(
+    "given", ["", "ann", "ann@", "@b.org", "a b@c.org", "a@b", f"{'a' * 250}@example.org", "a@b..org"]
+)
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(InvalidFields) as refused:
         rules.email_of(given)
@@ -89,12 +91,19 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 def session(**changes: Any) -> Session:
     idle_at, ends_at = rules.ends_of(["user"], NOON, NOON)
-    right = {"account": "ann", "kind": "token", "epoch": 0, "current": b"now", "created_at": NOON, "last_used_at": NOON}
+    right: dict[str, Any] = {
+        "account": "ann",
+        "kind": "token",
+        "epoch": 0,
+        "current": b"now",
+        "created_at": NOON,
+        "last_used_at": NOON,
+    }
     return Session(**(right | {"idle_at": idle_at, "ends_at": ends_at} | changes))
 
 
 def account(**changes: Any) -> Account:
-    right = {"id": "ann", "email": "ann@example.org", "name": "Ann", "password": "", "words": []}
+    right: dict[str, Any] = {"id": "ann", "email": "ann@example.org", "name": "Ann", "password": "", "words": []}
     return Account(**(right | changes))
 
 

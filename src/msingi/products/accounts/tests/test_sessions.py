@@ -1,6 +1,5 @@
-"""Sessions over HTTP: refresh tokens that are used once, ends that every process knows of, cookies that prove nothing."""
+"""Sessions over HTTP: refresh tokens that are used once, ends known to everybody, cookies that prove nothing."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -176,7 +175,7 @@ async def test_a13_over_plain_http_the_cookie_is_http_only_and_lax(browser: Brow
 async def test_a13_over_https_the_cookie_has_its_host_prefix() -> None:
     async with house_of([product], MSINGI_PUBLIC_URL="https://msingi.test") as house:
         await _planted(house)
-        transport = httpx.ASGITransport(app=house.app)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=house.app)
         async with httpx.AsyncClient(transport=transport, base_url="https://msingi.test") as http:
             reply = await http.post("/v1/accounts/sign-in", json=COOKIE)
             assert reply.status_code == 200, reply.text
@@ -307,4 +306,3 @@ async def test_replies_are_not_kept_for_a_key(nobody: Client) -> None:
     form = {"email": "ann@msingi.test", "password": PASSWORD}
     answers = [await nobody.post("/sign-in", json=form, headers={"idempotency-key": "k"}) for _ in range(2)]
     assert answers[0]["refresh_token"] != answers[1]["refresh_token"]
-    await asyncio.sleep(0)

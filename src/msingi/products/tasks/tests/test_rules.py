@@ -1,5 +1,6 @@
 """Decisions, without a database: what comes next, where it stands, what goes round."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ from msingi.products.tasks.recurrence import (
 )
 from msingi.products.tasks.words import words_of
 
+TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2032, 1, 1))  # noqa: DTZ001  (on a wall, anywhere)
 ZONES = ["UTC", "Africa/Nairobi", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]
 
 
@@ -108,7 +110,7 @@ def rules_of_the_rfc(draw: st.DrawFn) -> str:
 @settings(max_examples=300, deadline=None)
 @given(
     rule=rules_of_the_rfc(),
-    start=st.datetimes(datetime(2020, 1, 1), datetime(2032, 1, 1)),
+    start=TIMES,
     later=st.integers(0, 900),
 )
 def test_the_walk_agrees_with_dateutil(rule: str, start: datetime, later: int) -> None:
@@ -125,14 +127,16 @@ def test_the_walk_agrees_with_dateutil(rule: str, start: datetime, later: int) -
 @settings(max_examples=150, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
-    start=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
-    rule=st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=SU,WE", "FREQ=MONTHLY;BYMONTHDAY=1,15", "FREQ=DAILY;INTERVAL=9"]),
+    start=TIMES,
+    rule=st.sampled_from(
+        ["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=SU,WE", "FREQ=MONTHLY;BYMONTHDAY=1,15", "FREQ=DAILY;INTERVAL=9"]
+    ),
     steps=st.integers(1, 60),
 )
 def test_a_chain_keeps_its_time_on_the_wall_over_every_change_of_clocks(
     zone: str, start: datetime, rule: str, steps: int
 ) -> None:
-    """Each task is due later than the one before, at the same time on the wall, unless that time is skipped that day."""
+    """Each is due later than the one before, at the same time on the wall, unless that time is skipped that day."""
     there = ZoneInfo(zone)
     first = start.replace(second=0, microsecond=0, tzinfo=there).astimezone(UTC)
     wall = first.astimezone(there)
@@ -232,10 +236,8 @@ def test_what_is_no_rule_is_refused(rule: str) -> None:
 
 @given(st.text(max_size=60) | st.from_regex(r"FREQ=[A-Z]+(;[A-Z]+=[0-9A-Z,+-]{0,8}){0,4}"))
 def test_i1_any_text_is_a_rule_or_is_refused(text: str) -> None:
-    try:
+    with suppress(BadRule):
         read_rule(text)
-    except BadRule:
-        pass
 
 
 @pytest.mark.parametrize("name", ["", "Nairobi", "../../etc/passwd", "Africa", "Africa/Nairobi\0", "UTC+3"])
@@ -345,7 +347,9 @@ def test_labels_are_trimmed_lower_and_different_in_their_order() -> None:
     assert rules.tidied({"labels": [" Hens", "cows ", "HENS"]}) == {"labels": ["hens", "cows"]}
 
 
-@pytest.mark.parametrize("when", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo"))])
+@pytest.mark.parametrize(
+    "when", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo"))]
+)
 def test_i1_a_time_that_no_calendar_holds_is_refused(when: datetime) -> None:
     with pytest.raises(rules.TimeOutOfRange):
         rules.moment(when)
