@@ -57,6 +57,16 @@ def test_a_broken_promise_is_named_by_its_own_check_and_no_other(fault: str, tit
     assert [name for name, outcome in outcomes_with(fault).items() if outcome == "failed"] == [title]
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", checks.NAMES)
+def test_our_own_server_passes_every_check_of_every_suite(name: str, served_house: str) -> None:
+    done = CliRunner().invoke(command, [name, "--url", served_house, "--json"])
+    told = json.loads(done.output)
+    assert [each for each in told["checks"] if each["outcome"] == "failed"] == []
+    assert done.exit_code == 0
+    assert told["summary"]["passed"] >= 30
+
+
 def test_a_server_without_sign_in_is_checked_with_what_one_person_can_see() -> None:
     with serving("no_sign_in") as url, World(url, url, anonymous=True) as world:
         running.prepare("notes", world)

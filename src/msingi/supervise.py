@@ -103,7 +103,7 @@ class Supervisor:
         self.servers_due = 0.0
 
     def start(self, child: Child) -> None:
-        """Start a process; from now on it is kept alive.."""
+        """Start a process; from now on it is kept alive."""
         self.children.append(child)
         child.start()
 
@@ -233,9 +233,17 @@ def end_leftovers(folder: Path) -> int:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 5
-    while any(_is_left_over(pid, folder) for pid in found) and time.monotonic() < end:
+    while not all(map(_is_gone, found)) and time.monotonic() < end:
         time.sleep(0.02)
     return len(found)
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether it holds no port any more: a zombie does not, one that is dying still may."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _own_processes() -> list[int]:

@@ -8,7 +8,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Annotated, Any, Generic, Protocol, Self, TypeVar
 
@@ -356,7 +356,7 @@ class Collection(Generic[D]):
             value = None if raw_value is None else msgspec.convert(raw_value, self._types[key])
         except (msgspec.MsgspecError, ValueError, KeyError):
             raise BadCursor from None
-        if by != f"{way}{key}":
+        if by != f"{way}{key}" or not is_storable(value):
             raise BadCursor
         step = "$gt" if way > 0 else "$lt"
         if key == "_id":
@@ -388,6 +388,18 @@ def session() -> AsyncClientSession | None:
 def plain(value: Any) -> Any:
     """Structs, enums and sets as what BSON takes; datetimes, bytes and BSON's own types stay as they are."""
     return msgspec.to_builtins(value, builtin_types=KEPT, enc_hook=_kept)
+
+
+def is_storable(value: Any) -> bool:
+    """Whether BSON can hold a number or a time: 64 bits, and what the calendar has in UTC too."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    if isinstance(value, datetime):
+        try:
+            value.astimezone(UTC)
+        except OverflowError:
+            return False
+    return True
 
 
 def _kept(value: Any) -> Any:

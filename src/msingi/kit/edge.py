@@ -58,7 +58,7 @@ PAGE_POLICY = (
 API_SECURITY = (*SECURITY, (POLICY, API_POLICY))
 PAGE_SECURITY = (*SECURITY, (POLICY, PAGE_POLICY))
 SECURITY_NAMES = frozenset(name for name, _ in API_SECURITY)
-EXPOSED = b"ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, Idempotency-Replayed"
+EXPOSED = b"ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, Idempotent-Replayed"
 ALLOWED_HEADERS = (
     b"Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, Traceparent, Tracestate, "
     b"X-CSRF-Token, X-Request-ID"

@@ -12,7 +12,7 @@ from litestar.params import FromQuery as Query
 from litestar.params import JSONBody as Body
 
 from msingi.kit.actors import Actor
-from msingi.kit.db import Paging, Where
+from msingi.kit.db import Paging, Where, is_storable
 from msingi.kit.errors import Invalid, InvalidFields, SignInFirst
 
 __all__ = ["DEPENDENCIES", "Body", "Filters", "Given", "Path", "Query", "delete", "get", "patch", "post", "put"]
@@ -83,6 +83,8 @@ def _value(given: str, kind: Any, value: str) -> Any:
         raise BadFilter(given=given, reason=str(fault)) from None
     if isinstance(read, datetime) and read.tzinfo is None:
         raise BadFilter(given=given, reason="a time needs its zone, as in 2026-01-31T08:00:00Z")
+    if not is_storable(read):
+        raise BadFilter(given=given, reason="this is farther than anything reaches")
     return read
 
 

@@ -1,6 +1,7 @@
 """What a request says, read with suspicion: bytes that are no JSON are the sender's fault, never ours."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -13,7 +14,7 @@ from litestar.types import Empty
 from litestar.utils.scope.state import ScopeState
 from msgspec import UNSET, Struct
 
-from msingi.kit.errors import Malformed, Problem, UnsupportedMedia
+from msingi.kit.errors import InvalidFields, Malformed, Problem, UnsupportedMedia
 
 DEEPEST = 64  # levels of nesting; MongoDB stores a hundred, and nobody means that many
 MOST_FAULTS = 50
@@ -24,11 +25,27 @@ class KitRequest(Request[Any, Any, Any]):
     """A request whose body, when it cannot be read, raises Malformed (400) or UnsupportedMedia (415)."""
 
     async def json(self) -> Any:
-        """The body as JSON. Raises UnsupportedMedia if it says that it is something else."""
+        """The body as the form that the handler takes, else as plain JSON.
+
+        A form is read strictly: `"3"` is no number. Raises UnsupportedMedia for what says that it is no JSON, and
+        InvalidFields, which names every fault.
+        """
         kind = self._said_type()
         if kind and kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMedia(wanted="application/json")
         body = await self.body()
+        form = _form_of(self.scope["route_handler"])
+        if form is None or body.count(b"[") + body.count(b"{") > DEEPEST:
+            plain = await self._plain(body)
+            return plain if form is None else _strictly(form, plain)
+        try:
+            return _decoder(form).decode(body or b"null")
+        except msgspec.ValidationError:
+            return _strictly(form, await self._plain(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+            raise Malformed(reason=_reason(fault)) from None
+
+    async def _plain(self, body: bytes) -> Any:
         try:
             read = await super().json()
         except (SerializationException, UnicodeDecodeError, RecursionError, ValueError) as fault:
@@ -53,6 +70,28 @@ class KitRequest(Request[Any, Any, Any]):
 
     def _said_type(self) -> str:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@cache
+def _form_of(handler: Any) -> Any:
+    """The Struct that a handler takes as its body, if it takes one."""
+    field = getattr(handler, "parsed_data_field", None)
+    kind = _container(field.annotation, {}) if field is not None else None
+    return kind if _is_struct(kind) else None
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind, dec_hook=default_deserializer)
+
+
+def _strictly(kind: Any, raw: Any) -> Any:
+    """A form from plain JSON. Raises InvalidFields with all that is wrong."""
+    try:
+        return msgspec.convert(raw, kind, dec_hook=default_deserializer)
+    except msgspec.ValidationError as fault:
+        errors = field_errors(kind, raw) or [{"pointer": "", "in": "body", "message": str(fault)}]
+        raise InvalidFields(errors=errors) from None
 
 
 def json_read(request: Request[Any, Any, Any]) -> Any:
@@ -90,7 +129,7 @@ def field_errors(kind: Any, raw: Any) -> list[dict[str, str]]:
 
     `pointer` is a JSON Pointer (RFC 6901) into the body. msgspec by itself stops at the first fault; here every field
     of every nested Struct and list is looked at, up to MOST_FAULTS. An empty list means that the value will do.
-    Numbers and times may come as text, as they may everywhere that Litestar reads.
+    A number that comes as text is a fault.
     """
     found: list[dict[str, str]] = []
     for pointer, message in _faults(kind, raw, ""):
@@ -138,7 +177,7 @@ def _faults_of_items(kind: Any, raw: list[Any], pointer: str) -> Iterator[tuple[
 
 def _fault_of_whole(kind: Any, raw: Any, pointer: str) -> Iterator[tuple[str, str]]:
     try:
-        msgspec.convert(raw, kind, strict=False, dec_hook=default_deserializer)
+        msgspec.convert(raw, kind, dec_hook=default_deserializer)
     except msgspec.ValidationError as fault:
         message, _, path = str(fault).partition(" - at `$")
         yield pointer + _pointer(path.rstrip("`")), message

@@ -1,7 +1,6 @@
 """How an answer goes out: what was made as a Struct gets the headers that follow from it; what failed, a problem."""
 
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -15,6 +14,7 @@ from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, 
 
 from msingi.kit.db import Page
 from msingi.kit.errors import Busy, Invalid, InvalidFields, Malformed, NotFound, Problem
+from msingi.kit.problem_json import MEDIA_TYPE, document
 from msingi.kit.reading import field_errors, json_read
 
 log = structlog.get_logger("http")
@@ -32,11 +32,11 @@ class KitResponse(Response[T]):
     """A reply whose ETag is the version of what it holds, and whose Link is the page that follows."""
 
     def to_asgi_response(self, app: Litestar | None, request: AnyRequest, **more: Any) -> ASGIResponse:
-        content = self.content
+        content: Any = self.content
         version = getattr(content, "version", None)
         if isinstance(version, int):
             self.headers.setdefault("ETag", f'"{version}"')
-        if isinstance(content, Page) and content.next:
+        if type(content) is Page and content.next:  # not isinstance: on a generic class that costs two microseconds
             query = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
             self.headers["Link"] = f'<{request.url.path}?{urlencode([*query, ("after", content.next)])}>; rel="next"'
         return super().to_asgi_response(app, request, **more)
@@ -49,9 +49,8 @@ def created(view: T, location: str) -> KitResponse[T]:
 
 def reply_of(problem: Problem, request: AnyRequest) -> Response[dict[str, Any]]:
     """A Problem as `application/problem+json` (RFC 9457)."""
-    body = {**problem.body(), "request_id": request.scope["state"].get("request_id", "")}
-    headers: Mapping[str, str] = problem.headers
-    return Response(body, status_code=problem.status, media_type="application/problem+json", headers=dict(headers))
+    body = document(problem, request.scope["state"].get("request_id", ""))
+    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
 
 
 def on_problem(request: AnyRequest, problem: Problem) -> Response[dict[str, Any]]:

@@ -41,7 +41,7 @@ USERS = Filters(email=str, role=("roles", str), disabled=bool, created_at=dateti
 # ---- coming in
 
 
-@post("/register", public=True, limit="60/minute", problems=[rules.EmailTaken, rules.WeakPassword, Busy])
+@post("/register", public=True, limit="300/minute", problems=[rules.EmailTaken, rules.WeakPassword, Busy])
 async def register(data: Body[Registration]) -> KitResponse[AccountView]:
     """Make an account."""
     account = await people.register(data)
@@ -52,7 +52,7 @@ async def register(data: Body[Registration]) -> KitResponse[AccountView]:
     "/sign-in",
     public=True,
     status_code=200,
-    limit="120/minute",
+    limit="300/minute",
     idempotency="off",
     problems=[rules.WrongCredentials, rules.AccountDisabled, csrf.CrossSite, Busy],
 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from msingi.kit.auth import Actor
-from msingi.kit.db import BadCursor, Page, Paging, Where
+from msingi.kit.db import BadCursor, Page, Paging, Where, is_storable
 from msingi.kit.errors import NotFound
 from msingi.kit.peers import NobodyAnswers
 from msingi.products.accounts.contract import Person, people
@@ -165,7 +165,7 @@ def _place(after: str) -> tuple[int, str]:
         kind, score, last = msgspec.json.decode(urlsafe_b64decode(after + "==="), type=tuple[str, int, str])
     except (msgspec.MsgspecError, ValueError):
         raise BadCursor from None
-    if kind != "best":
+    if kind != "best" or not is_storable(score):
         raise BadCursor
     return score, last
 

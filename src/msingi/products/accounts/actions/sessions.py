@@ -243,7 +243,7 @@ async def identify_cookie(value: str) -> Actor | None:
         session, account = await queries.session_and_account(session_id)
     except NotFound:
         return None
-    if session.kind != "cookie" or not rules.is_current(session, digest):
+    if not rules.is_current(session, digest):
         return None
     actor = actor_of(await _noted(session, account), account)
     while len(believed) >= REMEMBERED:

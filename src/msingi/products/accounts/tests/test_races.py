@@ -4,7 +4,9 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from msingi.kit.errors import Problem
+import pytest
+
+from msingi.kit.errors import Problem, Stale
 from msingi.kit.revocations import is_revoked
 from msingi.kit.testing import PASSWORD, Client, World
 from msingi.products.accounts import queries, rules
@@ -12,6 +14,7 @@ from msingi.products.accounts.actions import keys, people, sessions
 from msingi.products.accounts.models import accounts, guards, stored_keys
 from msingi.products.accounts.models import sessions as kept
 from msingi.products.accounts.schemas import PasswordChange, Registration, UserPatch
+from msingi.products.accounts.session_secrets import read_refresh_token
 from msingi.products.accounts.tests.people import sign_in, with_token
 
 GOOD = "seven herons over the lake"
@@ -59,6 +62,15 @@ async def test_a10_after_a_replay_against_a_rotation_no_token_lives(world: World
         alive += sum(await asyncio.gather(*(race() for _ in range(10))))
     assert alive == 0
     assert await kept.count({"ended_at": None}) == 0
+
+
+async def test_a10_a_session_that_ended_meanwhile_is_not_rotated(world: World) -> None:
+    opened = await sessions.open_session(await accounts.get("ann"), "token", "")
+    shown = read_refresh_token(opened.secret)
+    assert shown
+    await sessions.end(opened.session)
+    with pytest.raises(Stale):
+        await sessions._rotate(opened.session, opened.account, shown)
 
 
 async def test_of_many_who_register_one_address_one_gets_it(world: World) -> None:

@@ -8,8 +8,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from msingi.kit import clock
-from msingi.kit.testing import PASSWORD, Client, House, World, house_of
+from msingi.kit import clock, idempotency
+from msingi.kit.testing import PASSWORD, PEOPLE, Client, House, World, house_of
+from msingi.products.accounts import session_secrets
 from msingi.products.accounts.models import accounts, sessions
 from msingi.products.accounts.product import product
 from msingi.products.accounts.tests.people import Tokens, sign_in, signed_in, with_token
@@ -94,6 +95,15 @@ async def test_a12_an_admins_session_ends_within_an_hour_unused_and_twelve_in_al
         await refreshed(nobody, idle, expect=401)
     with clock.shifted(timedelta(hours=12, seconds=1)):
         await refreshed(nobody, tokens, expect=401)
+
+
+async def test_a12_who_becomes_an_admin_leaves_long_unused_sessions_behind(world: World, nobody: Client) -> None:
+    old = await sign_in(world, "bob")
+    with clock.shifted(timedelta(hours=2)):
+        await world.client(PEOPLE["admin"]).patch("/users/bob", roles=["admin"])
+        bob = await signed_in(world, "bob")
+        assert [each["current"] for each in (await bob.get("/sessions"))["items"]] == [True]
+        await refreshed(nobody, old, expect=401)
 
 
 # ---- listing and ending
@@ -302,7 +312,18 @@ async def test_a_cookie_is_no_refresh_token_and_no_access_token(browser: Browser
     await (await signed_in(world, "ann")).get("/csrf", expect=403)
 
 
-async def test_replies_are_not_kept_for_a_key(nobody: Client) -> None:
+async def test_a_cookie_that_names_a_session_but_not_its_secret_is_nobodys(browser: Browser) -> None:
+    guessed = session_secrets.new_cookie((await sessions.many({}))[0].id)
+    browser.client.http.cookies.clear()
+    await browser.client.get("/me", headers={"cookie": f"sid={guessed}"}, expect=401)
+
+
+async def test_replies_with_secrets_are_not_kept_for_a_key(world: World, nobody: Client) -> None:
+    key = {"idempotency-key": "k"}
     form = {"email": "ann@msingi.test", "password": PASSWORD}
-    answers = [await nobody.post("/sign-in", json=form, headers={"idempotency-key": "k"}) for _ in range(2)]
+    answers = [await nobody.post("/sign-in", json=form, headers=key) for _ in range(2)]
     assert answers[0]["refresh_token"] != answers[1]["refresh_token"]
+    await nobody.post("/refresh", refresh_token=answers[0]["refresh_token"], headers=key)
+    change = {"current_password": PASSWORD, "new_password": "seven herons over the lake"}
+    await with_token(world, answers[1]).post("/me/password", json=change, headers=key)
+    assert await idempotency.stores("accounts")[0].count({}) == 0

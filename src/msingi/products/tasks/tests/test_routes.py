@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import pytest
@@ -117,6 +119,11 @@ test_z1_access_of_a_viewer = access_table(
 
 async def add(client: Client, title: str = "Feed the hens", project: str = "farm", **fields: Any) -> Any:
     return await client.post(f"/projects/{project}/tasks", json={"title": title, **fields}, expect=201)
+
+
+def cursor(*parts: Any) -> str:
+    """A cursor as somebody might forge one."""
+    return urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
 async def ids(client: Client, path: str) -> list[str]:
@@ -530,6 +537,12 @@ async def test_a_list_is_filtered_sorted_and_searched(ann: Client, query: str, f
         ("colour=red", "bad_filter"),
         ("project=farm", "bad_filter"),
         ("due[lt]=yesterday", "bad_filter"),
+        ("due[lt]=9999-12-31T23:59:59-12:00", "bad_filter"),
+        (f"priority[gte]={2**63}", "bad_filter"),
+        (f"priority[in]=1,{2**70}", "bad_filter"),
+        (f"sort=priority&after={cursor('1priority', 2**70, 'hay')}", "bad_cursor"),
+        (f"sort=due&after={cursor('1due', '9999-12-31T23:59:59-12:00', 'hay')}", "bad_cursor"),
+        (f"q=hay&after={cursor('best', 2**70, 'hay')}", "bad_cursor"),
         ("sort=colour", "bad_sort"),
         ("after=nonsense", "bad_cursor"),
         ("q=hay&after=nonsense", "bad_cursor"),
