@@ -181,9 +181,8 @@ async def test_pages_in_any_order_hold_each_document_once(values: list[int | Non
 
         await plant()
     key, way = sort.lstrip("-"), -1 if sort.startswith("-") else 1
-    expected = [
-        row["_id"] async for row in crates.raw.find({}, sort=[(key, way), ("_id", way)] if key != "_id" else [(key, way)])
-    ]
+    order = [(key, way)] if key == "_id" else [(key, way), ("_id", way)]
+    expected = [row["_id"] async for row in crates.raw.find({}, sort=order)]
     seen: list[str] = []
     after = None
     while True:
