@@ -8,7 +8,7 @@ from litestar import Request, Response, get
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from msingi.kit import drain, observe, state
+from msingi.kit import drain, observe, revocations, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Forbidden, SignInFirst
 
@@ -27,10 +27,15 @@ async def show_health() -> Response[dict[str, str]]:
 
 @get("/ready", public=True, limit="off", operation_id="show_readiness", tags=["health"])
 async def show_readiness() -> Response[dict[str, Any]]:
-    """Can serve: 200 `ready`, 200 `degraded` without Redis, 503 `unready` without MongoDB or `draining` at the end."""
+    """Can serve: 200 `ready`, 503 `unready` without MongoDB, 503 `draining` at the end.
+
+    200 `degraded` without Redis, or while this process does not hear at once who was signed out elsewhere.
+    """
     mongo, redis = await asyncio.gather(mongo_answers(), redis_answers())
-    status = "draining" if drain.draining() else "unready" if not mongo else "ready" if redis else "degraded"
-    checks = {"mongo": _word(mongo), "redis": _word(redis)}
+    hears = revocations.fresh()
+    whole = "ready" if redis and hears else "degraded"
+    status = "draining" if drain.draining() else "unready" if not mongo else whole
+    checks = {"mongo": _word(mongo), "redis": _word(redis), "revocations": "ok" if hears else "late"}
     code = 200 if status in ("ready", "degraded") else 503
     return Response({"status": status, "checks": checks}, status_code=code, headers=FRESH)
 

@@ -21,7 +21,7 @@ from litestar.params import JSONBody as Body
 from litestar.response import Stream
 from msgspec import Struct
 
-from msingi.kit import drain, edge, health, observe, replies, state
+from msingi.kit import drain, edge, health, observe, replies, revocations, state
 from msingi.kit.config import Settings, load
 from msingi.kit.errors import QuotaExceeded
 from msingi.kit.reading import KitRequest
@@ -141,7 +141,9 @@ async def _alive(settings: Settings) -> AsyncIterator[None]:
     async with state.running(settings):
         drain.install()
         drain.on_drain(_say_farewell)
+        hearing = asyncio.create_task(revocations.run_watch())
         yield
+        hearing.cancel()
 
 
 async def _say_farewell() -> None:

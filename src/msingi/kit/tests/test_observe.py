@@ -167,18 +167,20 @@ def test_ready_tells_what_is_missing() -> None:
         assert client.get("/health").json() == {"status": "ok"}
         reply = client.get("/ready")
         assert reply.status_code == 503
-        assert reply.json() == {"status": "unready", "checks": {"mongo": "down", "redis": "down"}}
+        checks = {"mongo": "down", "redis": "down", "revocations": "late"}
+        assert reply.json() == {"status": "unready", "checks": checks}
 
 
 @pytest.mark.skipif("MSINGI_TEST_MONGO" not in os.environ, reason="needs the servers of a run")
 def test_c5_without_redis_it_is_degraded_but_ready() -> None:
     mongo, redis = os.environ["MSINGI_TEST_MONGO"], os.environ["MSINGI_TEST_REDIS"]
     with serving({"MONGO_URL": mongo, "REDIS_URL": redis}) as server, server.client() as client:
-        assert client.get("/ready").json() == {"status": "ready", "checks": {"mongo": "ok", "redis": "ok"}}
+        good = {"mongo": "ok", "redis": "ok", "revocations": "ok"}
+        assert client.get("/ready").json() == {"status": "ready", "checks": good}
     with serving({"MONGO_URL": mongo, "REDIS_URL": "redis://127.0.0.1:1/0"}) as server, server.client() as client:
         reply = client.get("/ready")
         assert reply.status_code == 200
-        assert reply.json() == {"status": "degraded", "checks": {"mongo": "ok", "redis": "down"}}
+        assert reply.json() == {"status": "degraded", "checks": {**good, "redis": "down"}}
 
 
 class Collector(BaseHTTPRequestHandler):
