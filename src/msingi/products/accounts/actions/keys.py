@@ -44,15 +44,15 @@ async def signing_key() -> SigningKey:
 
 async def _key_in_use() -> SigningKey:
     """The stored key whose time it is; a new one, at once, if there is none that this house's secret opens."""
-    stored = await queries.key_in_use()
     while True:
+        newest = await queries.newest_key()  # read first: who finds none in use then makes its successor, or loses
+        stored = await queries.key_in_use()
         if stored is not None:
             try:
                 return _opened(stored)
             except sealing.CannotOpen:
                 log.error("signing_key_unreadable", key=stored.id, hint="was MSINGI_SECRET changed?")
-        await _succeed(await queries.newest_key(), now())
-        stored = await queries.key_in_use()
+        await _succeed(newest, now())
 
 
 async def renew() -> None:
