@@ -108,8 +108,14 @@ async def _actor_of_cookie(scope: Scope, header: str) -> Actor | None:
     return actor
 
 
+# What the house itself grants, whatever products it serves.
+HOUSE_GRANTS = {"admin": ["jobs:manage", "metrics:read"]}
+
+
 def roles_known(products: Iterable[Any]) -> None:
-    """Give each role the permissions that the products grant it."""
+    """Give each role the permissions that the house and the products grant it."""
+    for role, permissions in HOUSE_GRANTS.items():
+        grant(role, permissions)
     for product in products:
         for role, permissions in product.grants.items():
             grant(role, permissions)

@@ -76,12 +76,16 @@ def check(scope: Any, session: str) -> None:
 
 
 def check_origin(headers: dict[bytes, bytes]) -> None:
-    """Raise CrossSite unless the browser says that one of our own pages sent this."""
+    """Raise CrossSite unless the browser says that one of our own pages sent this.
+
+    Our pages send no referrer, so a form of theirs comes with `Origin: null`; then Sec-Fetch-Site alone must vouch for
+    it, which no page can forge.
+    """
     origin = headers.get(b"origin", b"").decode("latin-1")
     site = headers.get(b"sec-fetch-site", b"").decode("latin-1")
     if site and site != "same-origin" and origin not in _allowed():
         raise CrossSite(reason=f"Sec-Fetch-Site is {site}")
-    if origin:
+    if origin and not (origin == "null" and site == "same-origin"):
         host = headers.get(b"host", b"").decode("latin-1")
         if origin not in _allowed() and not (urlsplit(origin).netloc == host and not state.settings().production):
             raise CrossSite(reason="its Origin is not ours")

@@ -9,11 +9,12 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.response import Redirect
 from litestar.response.base import ASGIResponse
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, PyMongoError, WTimeoutError
 
 from msingi.kit.db import Page
-from msingi.kit.errors import Busy, Invalid, InvalidFields, Malformed, NotFound, Problem
+from msingi.kit.errors import Busy, Invalid, InvalidFields, Malformed, NotFound, Problem, SignInFirst
 from msingi.kit.problem_json import MEDIA_TYPE, document
 from msingi.kit.reading import field_errors, json_read
 
@@ -53,8 +54,11 @@ def reply_of(problem: Problem, request: AnyRequest) -> Response[dict[str, Any]]:
     return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
 
 
-def on_problem(request: AnyRequest, problem: Problem) -> Response[dict[str, Any]]:
-    """What a product or the kit raised on purpose."""
+def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
+    """What a product or the kit raised on purpose. Who opens a page without signing in is led to where one does."""
+    handler = request.scope.get("route_handler")
+    if isinstance(problem, SignInFirst) and handler is not None and handler.opt.get("page") and request.method == "GET":
+        return Redirect(f"/sign-in?{urlencode({'back': request.scope['path']})}", status_code=303)
     return reply_of(problem, request)
 
 
