@@ -31,6 +31,27 @@ READERS = (
 YEAR = 365 * 24 * 3600
 
 
+class Reader(Struct, frozen=True):
+    """A program that shows the API description: where it is, and the files that it is made of."""
+
+    name: str
+    title: str
+    path: str
+    script: str
+    style: str = ""
+
+
+SWAGGER = Reader(
+    "swagger",
+    "Swagger UI",
+    "/docs",
+    "console/vendor/swagger-ui-bundle.js",
+    "console/vendor/swagger-ui.css",
+)
+REDOC = Reader("redoc", "Redoc", "/docs/redoc", "console/vendor/redoc.standalone.js")
+SCALAR = Reader("scalar", "Scalar", "/docs/scalar", "console/vendor/scalar.standalone.js")
+
+
 class Choice(Struct):
     """A theme or a language that somebody chose, and the page to go back to."""
 
@@ -55,19 +76,19 @@ async def show_home(request: AnyRequest) -> Response[str]:
 @get("/docs", public=True, include_in_schema=False)
 async def show_swagger(request: AnyRequest, product: FromQuery[str] = "") -> Response[str]:
     """The API in Swagger UI."""
-    return _reader(request, "swagger", product)
+    return _read_in(SWAGGER, request, product)
 
 
 @get("/docs/redoc", public=True, include_in_schema=False)
 async def show_redoc(request: AnyRequest, product: FromQuery[str] = "") -> Response[str]:
     """The API in Redoc."""
-    return _reader(request, "redoc", product)
+    return _read_in(REDOC, request, product)
 
 
 @get("/docs/scalar", public=True, include_in_schema=False)
 async def show_scalar(request: AnyRequest, product: FromQuery[str] = "") -> Response[str]:
     """The API in Scalar."""
-    return _reader(request, "scalar", product)
+    return _read_in(SCALAR, request, product)
 
 
 @get("/openapi.json", public=True, include_in_schema=False, media_type=MediaType.JSON)
@@ -147,12 +168,15 @@ async def _chosen(request: AnyRequest, cookie: str, known: Sequence[str]) -> Red
     return reply
 
 
-def _reader(request: AnyRequest, name: str, product: str) -> Response[str]:
+def _read_in(reader: Reader, request: AnyRequest, product: str) -> Response[str]:
     known = product in {each.name for each in running()}
-    source = f"/openapi/{product}.json" if known else "/openapi.json"
-    query = urlencode({"product": product}) if known else ""
-    context: dict[str, Any] = {"reader": name, "source": source, "query": query}
-    return pages.page(f"console/{name}.html", request, policy=READERS, **shell(request), **context)
+    context: dict[str, Any] = {
+        "reader": reader,
+        "readers": (SWAGGER, REDOC, SCALAR),
+        "source": f"/openapi/{product}.json" if known else "/openapi.json",
+        "query": urlencode({"product": product}) if known else "",
+    }
+    return pages.page("console/reader.html", request, policy=READERS, **shell(request), **context)
 
 
 def _tries() -> list[tuple[str, str]]:

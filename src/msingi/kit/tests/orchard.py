@@ -224,6 +224,7 @@ product = Product(
     title="Orchard",
     summary="Trees.",
     routes=routes,
+    dependencies={"tree": tree_in_path},
     stores=[trees],
     grants={"admin": ["trees:fell", "trees:see_all"], "user": ["trees:see"]},
 )
