@@ -185,7 +185,7 @@ def _tries() -> list[tuple[str, str]]:
     return [
         ("Is it alive?", f"curl {base}/health"),
         ("Its description, for your tools", f"curl {base}/openapi.json"),
-        ("What an error looks like", f"curl -i {base}/v1/notes"),
+        ("What an error looks like", f"curl -i {base}/v1/nowhere"),
     ]
 
 

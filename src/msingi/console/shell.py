@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from litestar import Request
 
@@ -18,7 +17,7 @@ def shell(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return {
         "products": running(),
         "theme": theme if theme in THEMES else "auto",
-        "here": request.url.path,
+        "here": request.scope["path"],
         "can_sign_in": any(product.name == "accounts" for product in running()),
         "development": not state.settings().production,
     }
@@ -31,6 +30,5 @@ def running() -> Sequence[Product]:
 
 def own_path(back: str) -> str:
     """The page to go back to, if it is one of ours: no address of elsewhere, however it is written."""
-    parts = urlsplit(back.replace("\\", "/"))
-    is_ours = back.startswith("/") and not back.startswith(("//", "/\\")) and not parts.netloc and back.isprintable()
+    is_ours = back.startswith("/") and not back.startswith(("//", "/\\")) and back.isprintable()
     return back if is_ours else "/"

@@ -81,12 +81,19 @@ async def _actor_of(scope: Scope) -> Actor | None:
         if name == b"authorization":
             bearer = value
         elif name == b"cookie":
-            cookies = value
+            cookies = _one_cookie_header(scope) if cookies else value
     if bearer:
         return await _actor_of_bearer(bearer)
     if cookies and _cookie:
         return await _actor_of_cookie(scope, cookies.decode("latin-1"))
     return None
+
+
+def _one_cookie_header(scope: Scope) -> bytes:
+    """HTTP/2 may bring cookies in several headers (RFC 9113, 8.2.3): whoever reads them from here on finds one."""
+    joined = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+    scope["headers"] = [*(each for each in scope["headers"] if each[0] != b"cookie"), (b"cookie", joined)]
+    return joined
 
 
 async def _actor_of_bearer(header: bytes) -> Actor:

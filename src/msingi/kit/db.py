@@ -354,17 +354,18 @@ class Collection(Generic[D]):
         try:
             by, raw_value, last = msgspec.json.decode(urlsafe_b64decode(after + "==="), type=tuple[str, Any, str])
             value = None if raw_value is None else msgspec.convert(raw_value, self._types[key])
-        except (msgspec.MsgspecError, ValueError, KeyError):
+        except (msgspec.MsgspecError, ValueError, KeyError, RecursionError):
             raise BadCursor from None
         if by != f"{way}{key}" or not is_storable(value):
             raise BadCursor
+        value = plain(value)
         step = "$gt" if way > 0 else "$lt"
         if key == "_id":
             return {"_id": {step: last}}
         same = {key: value, "_id": {step: last}}
         if value is None:
             return {"$or": [same, {key: {"$ne": None}}]} if way > 0 else same
-        further: list[Where] = [same, {key: {step: plain(value)}}]
+        further: list[Where] = [same, {key: {step: value}}]
         return {"$or": further if way > 0 else [*further, {key: None}]}
 
 

@@ -78,6 +78,7 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 STREAMED = b"text/event-stream"
+PRIVATE = b"private, no-cache"
 
 
 class BadHost(Malformed):
@@ -169,7 +170,8 @@ class Edge:
         origin = headers.get(b"origin")
         if origin is None:
             return b"cookie" not in headers
-        same = urlsplit(origin).netloc == headers.get(b"host", b"")
+        host = headers.get(b"host", b"")
+        same = origin in (b"http://" + host, b"https://" + host)
         return same or origin == self.own_origin or origin in self.origins
 
 
@@ -410,6 +412,8 @@ class Exchange:
             keeping = self.keeping(status, names)
             if keeping:
                 headers.append((b"cache-control", keeping))
+                if keeping is PRIVATE:  # two people's answers may carry the same version for an ETag
+                    headers.append((b"vary", b"Authorization, Cookie"))
         origin = self.headers.get(b"origin")
         if origin is not None or self.edge.origins:
             headers.append((b"vary", b"Origin"))
@@ -423,7 +427,7 @@ class Exchange:
         if b"set-cookie" in names:
             return b"no-store"
         if b"authorization" in self.headers or b"cookie" in self.headers:
-            return b"private, no-cache" if status == 200 and self.scope["method"] == "GET" else b"no-store"
+            return PRIVATE if status == 200 and self.scope["method"] == "GET" else b"no-store"
         return b""
 
     def tag(self, headers: list[Header], names: dict[bytes, bytes], body: bytes) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ from litestar.params import FromQuery as Query
 from litestar.params import JSONBody as Body
 
 from msingi.kit.actors import Actor
-from msingi.kit.db import Paging, Where, is_storable
+from msingi.kit.db import Paging, Where, is_storable, plain
 from msingi.kit.errors import Invalid, InvalidFields, SignInFirst
 
 __all__ = ["DEPENDENCIES", "Body", "Filters", "Given", "Path", "Query", "delete", "get", "patch", "post", "put"]
@@ -61,7 +61,9 @@ class Filters:
 
 def _split(given: str) -> tuple[str, str]:
     name, bracket, rest = given.partition("[")
-    return (name, rest.removesuffix("]")) if bracket else (name, "eq")
+    if not bracket:
+        return name, "eq"
+    return name, rest[:-1] if rest.endswith("]") else given
 
 
 def _clause(given: str, field: str, kind: Any, comparison: str, value: str) -> Where:
@@ -79,13 +81,13 @@ def _value(given: str, kind: Any, value: str) -> Any:
         return None
     try:
         read = msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as fault:
+    except (msgspec.ValidationError, ValueError, OverflowError) as fault:  # the calendar has its own words for no
         raise BadFilter(given=given, reason=str(fault)) from None
     if isinstance(read, datetime) and read.tzinfo is None:
         raise BadFilter(given=given, reason="a time needs its zone, as in 2026-01-31T08:00:00Z")
     if not is_storable(read):
         raise BadFilter(given=given, reason="this is farther than anything reaches")
-    return read
+    return plain(read)
 
 
 async def given_actor(request: AnyRequest) -> Actor:

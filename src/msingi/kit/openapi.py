@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.types.internal_types import PathParameterDefinition
+from msgspec import inspect as mi
 
-from msingi.kit.db import Form
 from msingi.kit.errors import Problem, code_of
 from msingi.kit.http import COMPARISONS, Filters
 
@@ -76,10 +78,10 @@ IDEMPOTENCY_KEY: Json = {
 }
 
 
+@lru_cache(maxsize=32)
 def describe(app: Litestar, product: str | None = None) -> Json:
-    """The description of all that this process serves, or of one product."""
-    whole = _whole(app)
-    return whole if product is None else _part(whole, product)
+    """The description of all that this process serves, or of one product: made once, and not to be changed."""
+    return _whole(app) if product is None else _part(describe(app), product)
 
 
 def _whole(app: Litestar) -> Json:
@@ -87,14 +89,11 @@ def _whole(app: Litestar) -> Json:
     components = described.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = PROBLEM
     components["responses"] = {str(status): _problem_reply(text) for status, text in COMMON.items()}
-    forms: set[str] = set()
     for path, method, handler in _operations(app):
         operation = described["paths"].get(path, {}).get(method)
         if operation is not None:
             _complete(operation, path, method, handler)
-            forms |= _form_names(handler)
-    for name in forms & components["schemas"].keys():
-        components["schemas"][name]["additionalProperties"] = False
+            _refuse_unknown_fields(components["schemas"], operation, handler)
     return described
 
 
@@ -162,17 +161,44 @@ def _problem_reply(text: str) -> Json:
 def _filter_parameters(filters: Filters) -> list[Json]:
     found = []
     for name, (_, kind) in filters.fields.items():
-        schema = msgspec.json.schema(kind)
-        found.append({"name": name, "in": "query", "schema": schema})
+        found.append({"name": name, "in": "query", "schema": _filter_schema(kind)})
         comparisons = ", ".join(f"`{name}[{comparison}]=`" for comparison in COMPARISONS)
         found[-1]["description"] = f"Equal to; also {comparisons}."
     return found
 
 
-def _form_names(handler: HTTPRouteHandler) -> set[str]:
+def _filter_schema(kind: Any) -> Json:
+    """The schema of a filter's value, with nothing in it that stands elsewhere."""
+    if kind is datetime:
+        return {"type": "string", "format": "date-time"}
+    (schema,), named = msgspec.json.schema_components([kind], ref_template="{name}")
+    return named[schema["$ref"]] if "$ref" in schema else schema
+
+
+def _refuse_unknown_fields(schemas: Json, operation: Json, handler: HTTPRouteHandler) -> None:
+    """Say of the form that an operation takes, and of those within it, that they refuse what they do not know."""
     field = handler.parsed_data_field
-    kind = field.annotation if field is not None else None
-    return {kind.__name__} if isinstance(kind, type) and issubclass(kind, Form) else set()
+    if field is None:
+        return
+    strict = {kind.__name__ for kind in _strict_structs(mi.type_info(field.annotation))}
+    for name in _reachable(schemas, _references(operation.get("requestBody", {}))):
+        # Where two classes have the same name, the names here begin with their modules'.
+        if re.split(r"[._]", name)[-1] in strict:
+            schemas[name]["additionalProperties"] = False
+
+
+def _strict_structs(info: Any, seen: tuple[type, ...] = ()) -> Iterator[type]:
+    """The Structs in a type that refuse unknown fields."""
+    if isinstance(info, mi.StructType):
+        if info.cls in seen:
+            return
+        seen = (*seen, info.cls)
+        if info.forbid_unknown_fields:
+            yield info.cls
+    inner = [field.type for field in getattr(info, "fields", ())]
+    inner += [getattr(info, name) for name in ("type", "item_type", "value_type") if hasattr(info, name)]
+    for each in [*inner, *getattr(info, "types", ()), *(getattr(info, "item_types", ()))]:
+        yield from _strict_structs(each, seen)
 
 
 def _part(whole: Json, product: str) -> Json:

@@ -1,9 +1,10 @@
 """How an answer goes out: what was made as a Struct gets the headers that follow from it; what failed, a problem."""
 
 import re
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 import structlog
@@ -39,7 +40,9 @@ class KitResponse(Response[T]):
             self.headers.setdefault("ETag", f'"{version}"')
         if type(content) is Page and content.next:  # not isinstance: on a generic class that costs two microseconds
             query = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
-            self.headers["Link"] = f'<{request.url.path}?{urlencode([*query, ("after", content.next)])}>; rel="next"'
+            # The path comes decoded: as it is, a line break in it would begin a header of the caller's own.
+            path = quote(request.scope.get("root_path", "") + request.scope["path"])
+            self.headers["Link"] = f'<{path}?{urlencode([*query, ("after", content.next)])}>; rel="next"'
         return super().to_asgi_response(app, request, **more)
 
 
@@ -130,12 +133,17 @@ def _body_faults(request: AnyRequest) -> list[dict[str, str]]:
 
 
 def _plain(error: HTTPException) -> Problem:
-    """A status that has no class of its own here: its phrase is its code."""
-    phrase = HTTPStatus(error.status_code).phrase
+    """A status that has no class of its own here."""
+    kind = _kind_of(error.status_code)
+    return kind(reason=_sentence(error.detail), headers=dict(error.headers or {}))
+
+
+@lru_cache(maxsize=64)
+def _kind_of(status: int) -> type[Problem]:
+    """The kind of problem that a status is, with its phrase for a code."""
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Refused"
     name = "".join(word.capitalize() for word in re.findall(r"[A-Za-z]+", phrase))
-    kind = type(name, (Invalid,), {"__doc__": "{reason}", "status": error.status_code})
-    problem: Problem = kind(reason=_sentence(error.detail), headers=dict(error.headers or {}))
-    return problem
+    return type(name, (Invalid,), {"__doc__": "{reason}", "status": status})
 
 
 def _sentence(text: str) -> str:

@@ -31,6 +31,7 @@ def sse_handler(product: str) -> HTTPRouteHandler:
     """
 
     async def follow_live(request: AnyRequest) -> Stream:
+        """What happens in each `?topic=`, as Server-Sent Events; `Last-Event-ID` brings what was missed."""
         actor = request.scope.get("user")
         if not isinstance(actor, Actor):
             raise SignInFirst

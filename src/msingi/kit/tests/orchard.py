@@ -184,6 +184,7 @@ FALLS: dict[str, Exception] = {
     "refused": OperationFailure(SECRET, code=13),
     "teapot": HTTPException(status_code=418, detail="short and stout", headers={"X-Spout": "yes"}),
     "gone": HTTPException(status_code=410, detail="it was here"),
+    "unnamed": HTTPException(status_code=499, detail="no phrase"),
     "broken": HTTPException(status_code=502, detail=SECRET),
     "hollow": TreeIsHollow(depth=3),
 }

@@ -295,4 +295,3 @@ class _Scoped:
 async def test_z4_a_handler_that_wants_an_actor_gets_one_or_none_at_all(user: object) -> None:
     with pytest.raises(SignInFirst):
         await http.given_actor(_Scoped(user))  # type: ignore[arg-type]
-

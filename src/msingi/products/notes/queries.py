@@ -56,7 +56,8 @@ async def revisions(note: Note, page: Paging) -> Page[RevisionItem]:
 
 
 async def revision(note: Note, number: int) -> Revision:
-    found = await store().revision(note, number)
+    # The bounds first: the database knows no numbers beyond 64 bits.
+    found = await store().revision(note, number) if 0 < number <= note.version else None
     if found is None or found.number != number:
         raise NotFound
     return found

@@ -1,0 +1,189 @@
+"""The real thing as processes: Granian and a worker as `msingi up` starts them, on databases that a test names."""
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import redis
+from pymongo import MongoClient
+
+from msingi import cli, preflight
+from msingi.kit import config
+
+HIGH = "1000000/minute"
+
+
+@dataclass
+class Served:
+    """A house of processes: where it is, who may come in, and how to kill it."""
+
+    folder: Path
+    environ: dict[str, str]
+    password: str
+    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> config.Settings:
+        return config.load(config.Settings, self.environ)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    @property
+    def mongo(self) -> "MongoClient[dict[str, Any]]":
+        """Its databases, to look behind the scenes; for the caller to close."""
+        return MongoClient(self.settings.mongo_url, tz_aware=True)
+
+    # ---- who comes in
+
+    def client(self, token: str | None = None, **more: Any) -> httpx.Client:
+        """Somebody at the door, with a token or without."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False, **more)
+
+    def sign_in(self, name: str = "ann") -> httpx.Client:
+        """One of the demo people (ann, bob, eve, admin), signed in."""
+        return self._signed_in(f"{name}@msingi.test", self.password)
+
+    def newcomer(self) -> httpx.Client:
+        """Somebody who has just registered, signed in."""
+        person = _somebody()
+        with self.client() as client:
+            client.post("/v1/accounts/register", json=person).raise_for_status()
+        return self._signed_in(person["email"], person["password"])
+
+    def another_admin(self) -> httpx.Client:
+        """An admin whom nobody misses, signed in."""
+        person = _somebody()
+        with self.sign_in("admin") as admin:
+            admin.post("/v1/accounts/users", json=person | {"roles": ["user", "admin"]}).raise_for_status()
+        return self._signed_in(person["email"], person["password"])
+
+    def _signed_in(self, email: str, password: str) -> httpx.Client:
+        with self.client() as client:
+            reply = client.post("/v1/accounts/sign-in", json={"email": email, "password": password})
+            return self.client(reply.raise_for_status().json()["access_token"])
+
+    # ---- its processes
+
+    def start(self, part: str) -> None:
+        """Start `web` or `worker`; its output goes to `<folder>/<part>.log`."""
+        command = cli.granian(self.settings) if part == "web" else cli.ours("worker")
+        with open(self.folder / f"{part}.log", "ab") as output:
+            self.running[part] = subprocess.Popen(
+                command, env=self.environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+        if part == "web":
+            wait_until(self.is_ready, 60)
+
+    def stop(self, part: str, number: int = signal.SIGTERM) -> int:
+        """Send a signal to `web` or `worker` and wait for its end, at the latest by SIGKILL."""
+        process = self.running.pop(part)
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(number)
+        try:
+            return process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+        finally:
+            for child in children:  # those of a parent that was killed
+                if child.is_running():
+                    child.kill()
+
+    def web_processes(self) -> list[int]:
+        """The process ids of Granian's workers."""
+        children = psutil.Process(self.running["web"].pid).children()
+        return [each.pid for each in children if "resource_tracker" not in " ".join(_command(each))]
+
+    def is_ready(self) -> bool:
+        assert self.running["web"].poll() is None, self.logs()
+        try:
+            return httpx.get(f"{self.url}/ready", timeout=2, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def logs(self) -> str:
+        """All that its processes have said."""
+        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
+
+
+def _somebody() -> dict[str, str]:
+    return {"email": f"p{secrets.token_hex(6)}@msingi.test", "password": secrets.token_hex(12), "name": "New"}
+
+
+@contextmanager
+def serving(
+    folder: Path,
+    mongo_url: str,
+    redis_url: str,
+    *,
+    products: Sequence[str] = (),
+    parts: Sequence[str] = ("web", "worker"),
+    **environ: str,
+) -> Iterator[Served]:
+    """These products (or all) with their demo people, on empty databases; everything is ended at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics").mkdir(exist_ok=True)
+    port, password = preflight.free_port("127.0.0.1"), preflight.make_password()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MSINGI_", "MONGO", "REDIS"))}
+    known = {
+        "MSINGI_ENV": "test",
+        "MSINGI_SECRET": secrets.token_hex(32),
+        "MSINGI_PORT": str(port),
+        "MSINGI_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "MSINGI_PRODUCTS": ",".join(products),
+        "MSINGI_ANONYMOUS_LIMIT": HIGH,
+        "MSINGI_MEMBER_LIMIT": HIGH,
+        "MSINGI_DEMO_PASSWORD": password,
+        "MONGO_URL": mongo_url,
+        "REDIS_URL": redis_url,
+        "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    served = Served(folder, kept | known | environ, password)
+    try:
+        _empty(served.settings)
+        subprocess.run(cli.ours("prepare", "--demo"), env=served.environ, check=True, capture_output=True, timeout=60)
+        for part in reversed(parts):
+            served.start(part)
+        yield served
+    finally:
+        for part in list(served.running):
+            served.stop(part)
+
+
+def _empty(settings: config.Settings) -> None:
+    """Databases of an earlier run that were left on a server which outlives it."""
+    with MongoClient[dict[str, Any]](settings.mongo_url) as mongo:
+        for name in mongo.list_database_names():
+            if name.startswith(f"{settings.database}_"):
+                mongo.drop_database(name)
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.flushdb()
+
+
+def wait_until(done: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """Poll until `done()` is true, and return it; fail after some seconds."""
+    end = time.monotonic() + seconds
+    while not (result := done()):
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)
+    return result
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just died
+        return []
