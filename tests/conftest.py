@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.serving import Served, serving
 
 
@@ -37,7 +36,5 @@ def served_house(served: Served) -> str:
 @pytest.fixture(params=["accounts", "notes", "tasks"])
 def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """One product by itself, in one web process."""
-    with serving(
-        tmp_path, **own_databases(16), products=[request.param], parts=["web"], MSINGI_PROCESSES="1"
-    ) as house:
+    with serving(tmp_path, **own_databases(16), products=[request.param], parts=["web"], MSINGI_PROCESSES="1") as house:
         yield house

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import psutil
 import redis
 from pymongo import MongoClient
 
-from msingi import cli, preflight
+from msingi import cli, preflight, supervise
 from msingi.kit import config
 
 HIGH = "1000000/minute"
@@ -87,13 +87,14 @@ class Served:
             wait_until(self.is_ready, 60)
 
     def stop(self, part: str, number: int = signal.SIGTERM) -> int:
-        """Send a signal to `web` or `worker` and wait for its end, at the latest by SIGKILL."""
+        """Send a signal to `web` or `worker`, again as the supervisor does, and wait for its end; at last SIGKILL."""
         process = self.running.pop(part)
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(number)
         try:
-            return process.wait(30)
-        except subprocess.TimeoutExpired:
+            for _ in range(8):
+                process.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(supervise.REMINDED_EVERY)
             process.kill()
             return process.wait()
         finally:
@@ -184,6 +185,6 @@ def wait_until(done: Callable[[], Any], seconds: float = 15.0) -> Any:
 
 def _command(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.Error:  # it has just died
         return []

@@ -134,7 +134,7 @@ async def show_jobs(request: AnyRequest, page: Given[Paging]) -> Response[str]:
 @post("/jobs/again", permission="jobs:manage", include_in_schema=False, page=True, idempotency="off")
 async def run_job_again(request: AnyRequest) -> Redirect:
     """Give a failed job another chance."""
-    which = await pages.form_of(request, Which)
+    which = await _which(request)
     await jobs.run_again(which.product, which.id)
     return Redirect("/jobs", status_code=303)
 
@@ -142,9 +142,16 @@ async def run_job_again(request: AnyRequest) -> Redirect:
 @post("/jobs/discard", permission="jobs:manage", include_in_schema=False, page=True, idempotency="off")
 async def discard_job(request: AnyRequest) -> Redirect:
     """Give a failed job up."""
-    which = await pages.form_of(request, Which)
+    which = await _which(request)
     await jobs.discard(which.product, which.id)
     return Redirect("/jobs", status_code=303)
+
+
+async def _which(request: AnyRequest) -> Which:
+    which = await pages.form_of(request, Which)
+    if which.product not in {product.name for product in running()}:
+        raise NotFound
+    return which
 
 
 @post("/theme", public=True, include_in_schema=False, page=True, idempotency="off")

@@ -9,7 +9,7 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from msingi.kit import csrf, revocations, tokens
+from msingi.kit import csrf, limits, revocations, tokens
 from msingi.kit.actors import Actor, grant, permissions_of
 from msingi.kit.errors import Forbidden, SignInFirst
 
@@ -62,17 +62,31 @@ class Gate(ASGIMiddleware):
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        actor = await _actor_of(scope)
-        scope["user"] = actor
-        if actor is not None:
-            scope["state"]["actor_id"] = actor.id
-        opt: Mapping[str, Any] = scope["route_handler"].opt
-        if actor is None and opt.get("public") is not True:
-            raise SignInFirst
-        permission = opt.get("permission")
-        if permission is not None and (actor is None or not actor.may(permission)):
-            raise Forbidden
+        try:
+            await _let_in(scope)
+        except SignInFirst:
+            # It ends here, before the limits: who tries tokens one after the other shall still run out of tries.
+            await limits.count_refusal(scope)
+            raise
         await next_app(scope, receive, send)
+
+
+async def _let_in(scope: Scope) -> None:
+    actor = await _actor_of(scope)
+    scope["user"] = actor
+    if actor is not None:
+        scope["state"]["actor_id"] = actor.id
+    opt: Mapping[str, Any] = scope["route_handler"].opt
+    if actor is None and opt.get("public") is not True:
+        raise SignInFirst
+    permission = opt.get("permission")
+    if permission is None:
+        return
+    if actor is None or not actor.may(permission):
+        raise Forbidden
+    # Whoever holds power is looked up anew while it is not sure that we hear at once of what was revoked.
+    if not revocations.fresh() and await revocations.is_revoked_now(actor):
+        raise SignInFirst
 
 
 async def _actor_of(scope: Scope) -> Actor | None:

@@ -106,6 +106,8 @@ class Idempotency(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         opt = scope["route_handler"].opt
+        if opt.get("idempotency") == "required" and "product" not in opt:
+            raise RuntimeError(f"{scope['path']} wants an Idempotency-Key, but no product keeps it")
         key = _key_of(scope, opt) if "product" in opt else None
         if key is None:
             await next_app(scope, receive, send)

@@ -342,6 +342,13 @@ class Limit(ASGIMiddleware):
         await next_app(scope, receive, send_with_limits)
 
 
+async def count_refusal(scope: Scope) -> None:
+    """Count a request that the gate turned away against its address. Raises QuotaExceeded when there were too many."""
+    if scope["type"] == ScopeType.HTTP and scope["route_handler"].opt.get("limit") != "off":
+        scope["user"] = None
+        await _take_all(scope, None)
+
+
 def _quick(scope: Scope) -> list[tuple[bytes, bytes]] | None:
     """What most requests need: one token of a lease that is here. None where there is more to ask or to tell."""
     actor: Any = scope.get("user")

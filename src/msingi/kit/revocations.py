@@ -102,6 +102,12 @@ def is_revoked(actor: Actor) -> bool:
     return version is not None and actor.version < version[0]
 
 
+async def is_revoked_now(actor: Actor) -> bool:
+    """The same, read from the database: for what matters most while the stream is silent. Raises PyMongoError."""
+    versions = {"actor": actor.id, "session": "", "below": {"$gt": actor.version}}
+    return await revocations.exists({"$or": [{"session": actor.session, "actor": actor.id}, versions]})
+
+
 def fresh() -> bool:
     """Whether the stream was alive within the last STALE seconds. If not, an answer may be late by as much."""
     return monotonic() - state.part(_Revoked).heard_at < STALE

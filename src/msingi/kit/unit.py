@@ -6,6 +6,7 @@ Either may be run again by MongoDB's driver, so an action touches nothing but th
 messages and stale cache tags wait for the commit.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -101,20 +102,27 @@ def atomic(act: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]
                 found: R = result
                 return found
 
+        tried: list[Unit] = []
+
         async def attempt(session: AsyncClientSession) -> tuple[R, Unit]:
             unit = Unit(session)
+            tried[:] = [unit]
             with _entered(unit):
                 result = await act(*args, **kwargs)
                 if notes:
                     await notes.keep(session, step, act, result)
                 return result, unit
 
-        with _busy_when_crowded(), pymongo.timeout(PATIENCE):
-            async with state.mongo().start_session() as session:
-                done: tuple[R, Unit] = await session.with_transaction(
-                    attempt, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-                )
-        await _finish(done[1])
+        try:
+            with _busy_when_crowded(), pymongo.timeout(PATIENCE):
+                async with state.mongo().start_session() as session:
+                    done: tuple[R, Unit] = await session.with_transaction(
+                        attempt, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+                    )
+        except (Busy, asyncio.CancelledError):
+            _doubt(tried)
+            raise
+        await _finished(done[1])
         return done[0]
 
     return run
@@ -133,9 +141,13 @@ def guarded(act: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R
         if journal.get() is not None or current.get() is not None:
             return await as_atomic(*args, **kwargs)
         unit = Unit(None)
-        with _busy_when_crowded(), _entered(unit):
-            result = await act(*args, **kwargs)
-        await _finish(unit)
+        try:
+            with _busy_when_crowded(), _entered(unit), pymongo.timeout(PATIENCE):
+                result = await act(*args, **kwargs)
+        except (Busy, asyncio.CancelledError):
+            _doubt([unit])
+            raise
+        await _finished(unit)
         return result
 
     return run
@@ -158,6 +170,30 @@ def _entered(unit: Unit) -> Any:
         yield
     finally:
         current.reset(token)
+
+
+_finishing: set["asyncio.Task[None]"] = set()
+
+
+async def _finished(unit: Unit) -> None:
+    """Do what waited for the commit, to its end: a caller who goes away meanwhile does not take it along."""
+    if unit.dirty or unit.after:
+        await asyncio.shield(_begun(_finish(unit)))
+
+
+def _doubt(tried: list[Unit]) -> None:
+    """Nobody knows whether this was committed: call its tags stale, which is harmless if it was not."""
+    for unit in tried:
+        if unit.dirty:
+            unit.after.clear()
+            _begun(_finish(unit))
+
+
+def _begun(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    task = asyncio.create_task(work)
+    _finishing.add(task)  # else nobody holds it but the loop, weakly
+    task.add_done_callback(_finishing.discard)
+    return task
 
 
 async def _finish(unit: Unit) -> None:

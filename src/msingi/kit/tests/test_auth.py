@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from msingi.kit import auth, http, revocations, tokens
+from msingi.kit import auth, http, limits, revocations, state, tokens
 from msingi.kit.actors import Actor, permissions_of
 from msingi.kit.auth import NOTHING, Visible, scope_filter
 from msingi.kit.errors import SignInFirst
@@ -295,3 +296,30 @@ class _Scoped:
 async def test_z4_a_handler_that_wants_an_actor_gets_one_or_none_at_all(user: object) -> None:
     with pytest.raises(SignInFirst):
         await http.given_actor(_Scoped(user))  # type: ignore[arg-type]
+
+
+# ---- what is refused still counts, and what matters most is looked up
+
+
+async def test_r1_whoever_tries_tokens_runs_out_of_tries(
+    world: World, nobody: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = structs.replace(world.house.settings, anonymous_limit="5/minute")
+    monkeypatch.setattr(state.current(), "settings", few)
+    monkeypatch.setattr(limits.Meter, "strained", False)  # a busy machine would halve it
+    nobody.headers = {"authorization": "Bearer made.up.token"}
+    answers = [(await nobody.ask("GET", "/trees", expect=[401, 429]), nobody.last.status_code)[1] for _ in range(8)]
+    assert answers == [401] * 5 + [429] * 3
+    assert int(nobody.last.headers["retry-after"]) > 0
+
+
+async def test_a11_while_the_stream_is_silent_an_admin_is_looked_up(
+    world: World, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await admin.get("/shut")
+    monkeypatch.setattr(revocations, "fresh", lambda: False)
+    await admin.get("/shut")
+    row = revocations.Revocation(actor="admin", below=ADMIN.version + 1)
+    await revocations.revocations.raw.insert_one(revocations.revocations.dump(row))
+    state.part(revocations._Revoked).start_over()  # this process has heard nothing of it
+    await admin.get("/shut", expect=401)

@@ -88,7 +88,8 @@ def test_every_fault_is_named_at_once() -> None:
 def test_d4_production_refuses_default_and_weak_secrets(secret: str) -> None:
     with pytest.raises(BadSettings, match="MSINGI_SECRET"):
         config.load(
-            Settings, {"MSINGI_ENV": "production", "MSINGI_SECRET": secret, "MSINGI_PUBLIC_URL": "https://shamba.example"}
+            Settings,
+            {"MSINGI_ENV": "production", "MSINGI_SECRET": secret, "MSINGI_PUBLIC_URL": "https://shamba.example"},
         )
 
 

@@ -1,7 +1,7 @@
 """Units of work: all or nothing, what waits for the commit, and what a crowd of writers is told."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import pytest_asyncio
@@ -155,3 +155,61 @@ async def test_writers_that_never_get_through_hear_busy(monkeypatch: pytest.Monk
     await holder
     assert told.value.headers == {"Retry-After": "1"}
     assert await coins() == [11, 10]
+
+
+@pytest.fixture
+def told(running: state.State) -> Iterator[list[set[str]]]:
+    """What was called stale, commit by commit."""
+    heard: list[set[str]] = []
+
+    async def forget(tags: set[str]) -> None:
+        heard.append(set(tags))
+
+    unit.on_stale(forget)
+    yield heard
+    unit._forget.remove(forget)
+
+
+async def test_a_caller_who_goes_away_after_the_commit_does_not_take_along_what_follows(told: list[set[str]]) -> None:
+    committed, done = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        committed.set()
+        await asyncio.sleep(0.05)
+        done.set()
+
+    @atomic
+    async def act() -> None:
+        await purses.change("ann", {"$inc": {"coins": 1}})
+        after_commit(slowly)
+
+    caller = asyncio.create_task(act())
+    await committed.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await asyncio.wait_for(done.wait(), 2)
+    assert told == [{"purse:ann"}]
+
+
+async def test_a_commit_that_nobody_knows_of_counts_as_a_change(told: list[set[str]]) -> None:
+    reached = asyncio.Event()
+
+    @atomic
+    async def act() -> None:
+        await purses.change("ann", {"$inc": {"coins": 1}})
+        reached.set()
+        await asyncio.sleep(5)
+
+    caller = asyncio.create_task(act())
+    await reached.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await _until(lambda: told == [{"purse:ann"}])
+
+
+async def _until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(2):
+        while not so():
+            await asyncio.sleep(0.005)
