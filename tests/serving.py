@@ -81,26 +81,32 @@ class Served:
         command = cli.granian(self.settings) if part == "web" else cli.ours("worker")
         with open(self.folder / f"{part}.log", "ab") as output:
             self.running[part] = subprocess.Popen(
-                command, env=self.environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+                command,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         if part == "web":
             wait_until(self.is_ready, 60)
 
-    def stop(self, part: str, number: int = signal.SIGTERM) -> int:
-        """Send a signal to `web` or `worker`, again as the supervisor does, and wait for its end; at last SIGKILL."""
+    def stop(self, part: str) -> None:
+        """Ask `web` or `worker` to stop; then its whole group as the supervisor does, since a process that is being born
+        misses the first SIGTERM; at last SIGKILL.
+        """
         process = self.running.pop(part)
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGTERM)
         try:
             for _ in range(8):
-                process.send_signal(number)
                 with suppress(subprocess.TimeoutExpired):
-                    return process.wait(supervise.REMINDED_EVERY)
-            process.kill()
-            return process.wait()
+                    process.wait(supervise.REMINDED_EVERY)
+                    return
+                os.killpg(process.pid, signal.SIGTERM)
         finally:
-            for child in children:  # those of a parent that was killed
-                if child.is_running():
-                    child.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def web_processes(self) -> list[int]:
         """The process ids of Granian's workers."""

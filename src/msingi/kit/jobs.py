@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, update_wrapper
 from types import ModuleType
-from typing import Any, Generic, Literal, ParamSpec, Protocol, get_type_hints
+from typing import Any, Generic, Literal, ParamSpec, Protocol, get_type_hints, overload
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -148,15 +148,44 @@ class Job(Generic[P]):
         return stored
 
 
+class Making(Protocol):
+    """Makes a job of any function."""
+
+    def __call__(self, act: Callable[P, Awaitable[None]]) -> Job[P]: ...
+
+
+@overload
 def job(
     *,
     retries: int = 5,
     timeout: float = 60,
     priority: Priority = "default",
-    unique: Callable[P, str] | None = None,
     longest_wait: float = 900,
     product: str = "",
-) -> Callable[[Callable[P, Awaitable[None]]], Job[P]]:
+) -> Making: ...
+
+
+@overload
+def job(
+    *,
+    retries: int = 5,
+    timeout: float = 60,
+    priority: Priority = "default",
+    unique: Callable[P, str],
+    longest_wait: float = 900,
+    product: str = "",
+) -> Callable[[Callable[P, Awaitable[None]]], Job[P]]: ...
+
+
+def job(
+    *,
+    retries: int = 5,
+    timeout: float = 60,
+    priority: Priority = "default",
+    unique: Callable[..., str] | None = None,
+    longest_wait: float = 900,
+    product: str = "",
+) -> Any:
     """Make an async function a job.
 
     A try may take `timeout` seconds; a failed one is repeated up to `retries` times, with pauses that double from

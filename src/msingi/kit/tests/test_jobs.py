@@ -152,7 +152,7 @@ async def test_what_is_asked_for_while_it_runs_is_run_once_more() -> None:
         first = await mill.once.later("rye", 0.5)
         await until(lambda: mill.traces.exists({"job": "once"}))
         again = await asyncio.gather(mill.once.later("rye", 0.5), mill.once.later("rye", 0.5))
-        assert again == [first, first]
+        assert list(again) == [first, first]
         await until(lambda: jobs.rows("mill").exists({"state": "done"}))
     assert await traced("once") == ["rye", "rye"]
 
