@@ -92,8 +92,9 @@ class Served:
             wait_until(self.is_ready, 60)
 
     def stop(self, part: str) -> None:
-        """Ask `web` or `worker` to stop; then its whole group as the supervisor does, since a process that is being born
-        misses the first SIGTERM; at last SIGKILL.
+        """Ask `web` or `worker` to stop, then its whole group, as the supervisor does; at last SIGKILL.
+
+        A process that is just being born misses the first SIGTERM.
         """
         process = self.running.pop(part)
         process.send_signal(signal.SIGTERM)

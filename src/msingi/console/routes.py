@@ -204,6 +204,7 @@ def _kinds(kind: type[Problem]) -> Iterator[type[Problem]]:
 
 def routes_for(products: Sequence[Product]) -> list[ControllerRouterHandler]:
     """The pages of a process that serves these products; it signs people in where it has the accounts."""
+    pages.frame_with("console/base.html", shell)
     signing = (
         import_module("msingi.console.signing").routes if any(each.name == "accounts" for each in products) else []
     )

@@ -46,8 +46,8 @@ class Quota(Struct, frozen=True):
 
     @property
     def block(self) -> int:
-        """How many tokens a process may lease at once; 1: none beyond the one it needs."""
-        return min(50, self.quota // 20) if self.quota >= GENEROUS else 1
+        """How many tokens a process may lease at once, a thousandth of a great quota; 1: none beyond what it needs."""
+        return min(max(50, self.quota // 1000), self.quota // 20) if self.quota >= GENEROUS else 1
 
 
 class Taken(NamedTuple):

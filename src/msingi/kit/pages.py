@@ -69,6 +69,8 @@ def page(
         "language": language,
         "_": partial(translate, language=language, owner=name.partition("/")[0]),
         "csrf": lambda: csrf.token_for(_session(request)),
+        "frame": _frame[0][0],
+        **_frame[0][1](request),
         **context,
     }
     template = environment().get_template(name)
@@ -81,6 +83,15 @@ def page(
         "Content-Language": language,
     }
     return Response(text, status_code=status, media_type="text/html", headers=headers)
+
+
+Around = Callable[[AnyRequest], Mapping[str, Any]]
+_frame: list[tuple[str, Around]] = [("kit/frame.html", lambda request: {})]
+
+
+def frame_with(template: str, context: Around) -> None:
+    """Let the kit's own pages stand in the frame of all others: the template that they extend, and what it must know."""
+    _frame[:] = [(template, context)]
 
 
 def render(name: str, context: Mapping[str, Any]) -> str:
@@ -218,10 +229,11 @@ def _weight(text: str) -> float:
 
 
 def translate(text: str, language: str, owner: str = "kit") -> str:
-    """An English text in another language, by the owner's `templates/words.<language>.json` or the kit's, if any."""
+    """An English text in another language, by `templates/words.<language>.json` of the owner, the kit or the frame."""
     if language == LANGUAGES[0]:
         return text
-    return _words(owner, language).get(text) or _words("kit", language).get(text) or text
+    owners = (owner, "kit", _frame[0][0].partition("/")[0])
+    return next((found for each in owners if (found := _words(each, language).get(text))), text)
 
 
 def _words(owner: str, language: str) -> Mapping[str, str]:

@@ -117,6 +117,7 @@ async def test_the_letter_reads_well_and_holds_no_header_of_others(
 
 
 async def test_an_erased_user_leaves_nothing_behind(ann: Client, bob: Client, world: World) -> None:
+    await bob.post("/flour/reminders", at="2035-01-01T00:00:00Z", expect=201)
     await world.tell(UserErased(user_id="bob"))
     await world.work()
     assert (await ann.get("/hay"))["assignees"] == []

@@ -7,7 +7,7 @@ import pytest
 
 from msingi.kit import state
 from msingi.kit.errors import NotFound
-from msingi.kit.live.telling import STREAM
+from msingi.kit.live.telling import LOOK_AGAIN, STREAM
 from msingi.kit.testing import PEOPLE, Client, World
 from msingi.products.tasks.product import product
 
@@ -60,6 +60,15 @@ async def test_what_changed_nothing_or_was_refused_is_not_told(ann: Client, bob:
     await ann.put("/fence/blocks/posts", expect=409)
     await ann.patch("/flour", title="Mine", expect=403)
     assert await told() == []
+
+
+async def test_whoever_is_removed_is_shown_out(ann: Client) -> None:
+    await ann.delete("/projects/farm/members/bob", expect=204)
+    said = await state.redis().xrange(STREAM)
+    assert [(each[b"topic"], each[b"kind"]) for _, each in said] == [
+        (b"tasks/projects/farm", b"members_changed"),
+        (b"tasks/projects/farm", LOOK_AGAIN.encode()),
+    ]
 
 
 async def test_z1_only_members_may_follow_a_project(world: World) -> None:

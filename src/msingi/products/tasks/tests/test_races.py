@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from msingi.kit.clock import now
-from msingi.kit.errors import Problem, Stale
+from msingi.kit.errors import AlreadyExists, Problem, Stale
 from msingi.kit.testing import PEOPLE, World
+from msingi.kit.unit import guarded
 from msingi.products.tasks import queries, rules
 from msingi.products.tasks.actions import completion, members, projects, relations, reminders
 from msingi.products.tasks.actions import tasks as acting
@@ -65,6 +68,25 @@ async def test_of_many_with_the_same_version_one_wins(world: World) -> None:
     assert len([each for each in results if isinstance(each, Task)]) == 1
     assert {type(each) for each in results if isinstance(each, Problem)} == {Stale}
     assert (await tasks.get("vet")).version == 2
+
+
+async def test_of_many_moves_of_the_same_version_one_wins(world: World) -> None:
+    vet = await seen("vet")
+    places = ["hay", "fence", "posts"] * 3
+    results = await at_once(acting.move(vet, Move(after=place), ann, 1) for place in places)
+    assert len([each for each in results if isinstance(each, Task)]) == 1
+    assert {type(each) for each in results if isinstance(each, Problem)} == {Stale}
+    assert (await tasks.get("vet")).version == 2
+
+
+@pytest.mark.parametrize("twin", [{"position": "a0"}, {"position": "b00", "chain": "hay", "link": 1}])
+async def test_the_database_itself_refuses_a_second_one_in_the_same_place(world: World, twin: dict[str, Any]) -> None:
+    @guarded
+    async def add() -> Task:
+        return await tasks.add(Task(project_id="farm", title="A twin", created_by="ann", **twin))
+
+    with pytest.raises(AlreadyExists):
+        await add()
 
 
 async def test_no_patch_of_another_field_is_lost(world: World) -> None:
