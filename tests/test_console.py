@@ -18,7 +18,8 @@ QUIET = [
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 ]
 PHONE = {"width": 360, "height": 740}
-READERS = {"/docs": ".opblock", "/docs/redoc": "[id^='tag/'], [id^='operation/']", "/docs/scalar": ".section"}
+READERS = {"/docs": ".opblock", "/docs/redoc": "[id^='tag/']", "/docs/scalar": ".section"}
+POLICY_WORKS = re.compile("Content Security Policy|'script-src' was not explicitly set")
 
 
 @pytest.fixture(scope="module")
@@ -82,20 +83,21 @@ def test_home_shows_the_products_and_leads_to_their_description(visit: Visit) ->
 
 @pytest.mark.parametrize(("path", "operation"), READERS.items())
 def test_each_reader_of_the_description_shows_its_operations(visit: Visit, path: str, operation: str) -> None:
-    page = visit.page
-    page.goto(path)
-    page.wait_for_selector(f"#reader {operation.replace(', ', ', #reader ')}", timeout=30_000)
-    reader = page.locator("#reader")
-    expect(reader).to_contain_text("Write note", timeout=30_000, ignore_case=True, use_inner_text=True)
-    expect(reader).to_contain_text("Sign in", ignore_case=True, use_inner_text=True)
-
-
-def test_a_reader_shows_one_product_alone(visit: Visit) -> None:
-    visit.page.goto("/docs?product=notes")
+    visit.page.goto(f"{path}?product=notes")
+    visit.page.wait_for_selector(f"#reader {operation}", timeout=30_000)
     reader = visit.page.locator("#reader")
+    for summary in ("List notes", "Write note", "Show note"):
+        expect(reader).to_contain_text(summary, timeout=30_000, ignore_case=True)
+    expect(reader).not_to_contain_text("Change password", ignore_case=True)
+    # Two of the readers try what the content policy forbids them: an image from elsewhere, making code out of text.
+    visit.complaints = [each for each in visit.complaints if not POLICY_WORKS.search(each)]
+
+
+def test_the_reader_shows_all_products_together(visit: Visit) -> None:
+    visit.page.goto("/docs")
     visit.page.wait_for_selector("#reader .opblock")
-    expect(reader).to_contain_text("/v1/notes/{note_id}")
-    expect(reader).not_to_contain_text("/v1/accounts")
+    for name in catalog.NAMES:
+        expect(visit.page.locator("#reader")).to_contain_text(f"/v1/{name}/")
 
 
 def test_the_theme_that_was_chosen_stays(visit: Visit) -> None:

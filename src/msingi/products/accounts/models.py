@@ -1,6 +1,5 @@
 """What is stored: accounts, their sessions, the keys that sign tokens, and the list that guards the last admin."""
 
-import re
 from datetime import datetime
 from typing import Literal
 
@@ -66,8 +65,3 @@ accounts = Collection(Account, "accounts", indexes=[Index("email", unique=True),
 sessions = Collection(Session, "sessions", indexes=["account -_id", Index("ends_at", expires_after=24 * 3600)])
 stored_keys = Collection(StoredKey, "signing_keys")
 guards = Collection(Guard, "guards")
-
-
-def words_of(*texts: str) -> list[str]:
-    """The words that a search finds: lower case, each once."""
-    return sorted({word for text in texts for word in re.findall(r"\w+", text.casefold())})

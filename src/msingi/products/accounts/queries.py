@@ -7,6 +7,7 @@ from msingi.kit.clock import now
 from msingi.kit.db import Page, Paging, Where
 from msingi.kit.errors import NotFound
 from msingi.kit.peers import answers
+from msingi.kit.search import words_of
 from msingi.kit.tokens import LIFETIME, PublicKey
 from msingi.products.accounts import rules
 from msingi.products.accounts.contract import PEOPLE, PeopleAsked, Person
@@ -17,7 +18,6 @@ from msingi.products.accounts.models import (
     accounts,
     sessions,
     stored_keys,
-    words_of,
 )
 
 AFTER_USE = timedelta(seconds=LIFETIME + 60)  # how long a key is published after it signed for the last time

@@ -7,10 +7,11 @@ import structlog
 from msgspec import Struct, field
 
 from msingi.kit import state
+from msingi.kit.search import words_of
 from msingi.kit.unit import atomic
 from msingi.products.accounts import hashing
 from msingi.products.accounts.actions import people
-from msingi.products.accounts.models import Account, Role, accounts, words_of
+from msingi.products.accounts.models import Account, Role, accounts
 
 TEST_PASSWORD = "correct horse battery msingi"  # noqa: S105  (the one that msingi.kit.testing tells its people)
 log = structlog.get_logger("accounts")

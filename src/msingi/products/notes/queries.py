@@ -10,9 +10,9 @@ import msgspec
 from msingi.kit.auth import Actor
 from msingi.kit.db import BadCursor, Page, Paging, Where
 from msingi.kit.errors import NotFound
+from msingi.kit.search import words_of
 from msingi.products.notes import rules
 from msingi.products.notes.models import Note, Revision, Shelf, Tag, Tombstone
-from msingi.products.notes.models.search import words_of
 from msingi.products.notes.models.store import store
 from msingi.products.notes.schemas import (
     EXCERPT,

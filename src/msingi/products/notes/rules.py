@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from msgspec import structs
 
 from msingi.kit.errors import Conflict, Invalid, Problem
+from msingi.kit.search import words_of
 from msingi.products.notes.models import Note, Revision
-from msingi.products.notes.models.search import words_of
 
 MOST_NOTES = 10_000
 DAYS_IN_TRASH = timedelta(days=30)

@@ -1,16 +1,16 @@
 """What may be read: nothing is fetched without saying who asks, and what they may not see does not exist."""
 
 from asyncio import gather
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from msingi.kit.auth import Actor
-from msingi.kit.db import BadCursor, Page, Paging, Where, is_storable
+from msingi.kit.db import Page, Paging, Where
 from msingi.kit.errors import NotFound
 from msingi.kit.peers import NobodyAnswers
+from msingi.kit.search import best_first, words_of
 from msingi.products.accounts.contract import Person, people
 from msingi.products.tasks import rules
 from msingi.products.tasks.models import (
@@ -28,7 +28,6 @@ from msingi.products.tasks.models import (
     tasks,
 )
 from msingi.products.tasks.schemas import MemberView, ProjectView, RelationsView, TaskLine
-from msingi.products.tasks.words import words_of
 
 SORTS = ("position", "-created_at", "updated_at", "due", "priority", "title")
 NEWEST = ("-created_at", *(sort for sort in SORTS if sort != "-created_at"))
@@ -134,40 +133,11 @@ async def _tasks(seen: Where, where: Where, text: str, page: Paging, sorts: Sequ
     if not words:
         return Page([], None)  # nothing but signs: no task holds that as a word
     wanted = {"$and": [wanted, {"words": {"$all": words}}]}
-    return await tasks.page(wanted, page, sorts=sorts) if page.sort else await _best(wanted, words, page)
-
-
-class _Scored(Task):
-    """A task, and how many of the words that were searched for stand in its title."""
-
-    score: int = 0
-
-
-async def _best(wanted: Where, words: list[str], page: Paging) -> Page[Task]:
-    """The best first: those with most of the words in the title, of these the newest."""
-    score = {"$size": {"$setIntersection": ["$title_words", {"$literal": words}]}}
-    pipeline: list[dict[str, Any]] = [{"$match": wanted}, {"$set": {"score": score}}]
-    if page.after is not None:
-        best, last = _place(page.after)
-        pipeline.append({"$match": {"$or": [{"score": {"$lt": best}}, {"score": best, "_id": {"$lt": last}}]}})
-    pipeline += [{"$sort": {"score": -1, "_id": -1}}, {"$limit": page.limit + 1}]
-    found = await tasks.aggregate(pipeline, _Scored)
-    items: list[Task] = list(found[: page.limit])
-    if len(found) <= page.limit:
-        return Page(items, None)
-    last_one = found[page.limit - 1]
-    place = msgspec.json.encode(["best", last_one.score, last_one.id])
-    return Page(items, urlsafe_b64encode(place).decode().rstrip("="))
-
-
-def _place(after: str) -> tuple[int, str]:
-    try:
-        kind, score, last = msgspec.json.decode(urlsafe_b64decode(after + "==="), type=tuple[str, int, str])
-    except (msgspec.MsgspecError, ValueError):
-        raise BadCursor from None
-    if kind != "best" or not is_storable(score):
-        raise BadCursor
-    return score, last
+    return (
+        await tasks.page(wanted, page, sorts=sorts)
+        if page.sort
+        else await best_first(tasks, wanted, words, page, "title_words")
+    )
 
 
 def _meant(where: Where, actor: Actor) -> Where:

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET, UnsetType
 
 from msingi.kit.errors import Conflict, Invalid, Stale
+from msingi.kit.search import words_of
 from msingi.products.tasks.models import Comment, Member, Recurrence, Reminder, Task
 from msingi.products.tasks.recurrence import check_zone, next_after, read_rule
-from msingi.products.tasks.words import words_of
 
 # How much one place takes. They are looked at before a write, not counted with it: a few more do no harm.
 MOST_PROJECTS = 500  # that one person owns

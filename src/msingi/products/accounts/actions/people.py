@@ -6,10 +6,11 @@ from msingi.kit import revocations
 from msingi.kit.auth import Actor
 from msingi.kit.errors import AlreadyExists, Stale
 from msingi.kit.events import emit
+from msingi.kit.search import words_of
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import hashing, rules
 from msingi.products.accounts.contract import PasswordChanged, UserDisabled, UserRegistered
-from msingi.products.accounts.models import ADMINS, Account, Guard, accounts, guards, words_of
+from msingi.products.accounts.models import ADMINS, Account, Guard, accounts, guards
 from msingi.products.accounts.passwords import check_password
 from msingi.products.accounts.schemas import NewUser, PasswordChange, ProfilePatch, Registration, UserPatch
 

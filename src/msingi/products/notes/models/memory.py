@@ -13,9 +13,9 @@ from msgspec import structs
 from msingi.kit.clock import now
 from msingi.kit.db import BadCursor, BadSort, Page, Paging, Where
 from msingi.kit.errors import NotFound
+from msingi.kit.search import cursor_at, place_of
 from msingi.products.notes.models import Note, Revision, Shelf, Tag, Tombstone, new_shelf
 from msingi.products.notes.models.history import CONTENT, TooManyNotes, in_order, revision_of, tombstone_of
-from msingi.products.notes.models.search import place_in_search, score_of, searched
 
 SORTS = ("-created_at", "updated_at", "title")
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -164,11 +164,14 @@ def _is(has: Any, want: Any) -> bool:
 
 
 def _best(found: list[Note], words: Sequence[str], paging: Paging) -> Page[Note]:
-    ranked = sorted(found, key=lambda note: (score_of(note, words), note.id), reverse=True)
+    """By how many of the words stand in the title or the tags, then the newest first."""
+    ranked = sorted(((len(set(note.best_words) & set(words)), note.id, note) for note in found), reverse=True)
     if paging.after is not None:
-        place = place_in_search(paging.after)
-        ranked = [note for note in ranked if (score_of(note, words), note.id) < place]
-    return searched(ranked[: paging.limit + 1], words, paging.limit)
+        place = place_of(paging.after)
+        ranked = [each for each in ranked if each[:2] < place]
+    shown = ranked[: paging.limit]
+    more = len(ranked) > paging.limit
+    return Page([note for _, _, note in shown], cursor_at(*shown[-1][:2]) if more else None)
 
 
 def _sorted(found: list[Note], paging: Paging) -> Page[Note]:

@@ -9,6 +9,7 @@ import msgspec
 
 from msingi.kit.db import Page, Paging, Where
 from msingi.kit.errors import NotFound
+from msingi.kit.search import best_first
 from msingi.kit.unit import atomic
 from msingi.products.notes.models import (
     Note,
@@ -23,7 +24,6 @@ from msingi.products.notes.models import (
     tombstones,
 )
 from msingi.products.notes.models.history import CONTENT, TooManyNotes, in_order, revision_of, tombstone_of
-from msingi.products.notes.models.search import place_in_search, searched
 
 SORTS = ("-created_at", "updated_at", "title")
 
@@ -47,19 +47,8 @@ class MongoStore:
     async def page(self, owner: str, where: Where, words: Sequence[str], paging: Paging) -> Page[Note]:
         mine = {"$and": [{"owner": owner, **({"words": {"$all": list(words)}} if words else {})}, where]}
         if words and paging.sort is None:
-            return await self._best(mine, words, paging)
+            return await best_first(notes, mine, words, paging, "best_words")
         return await notes.page(mine, paging, sorts=SORTS)
-
-    async def _best(self, where: Where, words: Sequence[str], paging: Paging) -> Page[Note]:
-        """By how many of the words stand in the title or the tags, then the newest first."""
-        score = {"$size": {"$setIntersection": ["$best_words", {"$literal": list(words)}]}}
-        pipeline: list[Where] = [{"$match": where}, {"$addFields": {"score": score}}]
-        if paging.after is not None:
-            best, last = place_in_search(paging.after)
-            pipeline.append({"$match": {"$or": [{"score": {"$lt": best}}, {"score": best, "_id": {"$lt": last}}]}})
-        pipeline.append({"$sort": {"score": -1, "_id": -1}})
-        pipeline.append({"$limit": paging.limit + 1})
-        return searched(await notes.aggregate(pipeline, Note), words, paging.limit)
 
     async def each(self, owner: str) -> AsyncIterator[Note]:
         async for note in notes.each({"owner": owner}, sort=[("_id", 1)]):

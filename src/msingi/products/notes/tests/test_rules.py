@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msingi.kit.search import words_of
 from msingi.products.notes import rules
 from msingi.products.notes.models import Note
-from msingi.products.notes.models.search import words_of
 
 HENS = rules.new_note("ann", " Hen house ", "Buy wire", ["Farm", "farm ", "to-buy"])
 AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -9,6 +9,7 @@ from dateutil.rrule import rrulestr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from msingi.kit.search import words_of
 from msingi.products.tasks import rules
 from msingi.products.tasks.graph import closes_a_circle, reached
 from msingi.products.tasks.models import Member, Recurrence, Reminder, Role, Task
@@ -22,7 +23,6 @@ from msingi.products.tasks.recurrence import (
     next_after,
     read_rule,
 )
-from msingi.products.tasks.words import words_of
 
 TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2032, 1, 1))  # noqa: DTZ001  (on a wall, anywhere)
 ZONES = ["UTC", "Africa/Nairobi", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]

@@ -1,0 +1,69 @@
+"""Search by whole words: exact, the same in every store, and in pages that neither repeat nor skip.
+
+A document keeps its words in a list with a multikey index, so that `{"words": {"$all": […]}}` finds those that hold
+every word. MongoDB's text index would take any of them, or treat them as one phrase, and knows no Swahili.
+"""
+
+import re
+import unicodedata
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from msingi.kit.db import BadCursor, Collection, Doc, Page, Paging, Where, is_storable, session
+
+MOST_WORDS = 5000  # of one document that count
+LONGEST = 64  # letters of a word that count
+D = TypeVar("D", bound=Doc)
+_word = re.compile(r"\w+(?:['’ʼ]\w+)*")
+
+
+def words_of(*texts: str) -> list[str]:
+    """The different words of some texts, in their order: without case, accents and the apostrophe of ng'ombe."""
+    found: dict[str, None] = {}
+    for text in texts:
+        for match in _word.finditer(text):
+            found[_folded(match.group())] = None
+            if len(found) >= MOST_WORDS:
+                return list(found)
+    return list(found)
+
+
+def _folded(word: str) -> str:
+    parts = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(part for part in parts if part.isalnum() or part == "_")[:LONGEST]
+
+
+async def best_first(store: Collection[D], where: Where, words: Sequence[str], paging: Paging, field: str) -> Page[D]:
+    """A page of what fits `where`: first those with most of the words in `field`, of these the newest.
+
+    Raises BadCursor.
+    """
+    score = {"$size": {"$setIntersection": [f"${field}", {"$literal": list(words)}]}}
+    pipeline: list[Where] = [{"$match": where}, {"$set": {"score": score}}]
+    if paging.after is not None:
+        best, last = place_of(paging.after)
+        pipeline.append({"$match": {"$or": [{"score": {"$lt": best}}, {"score": best, "_id": {"$lt": last}}]}})
+    pipeline += [{"$sort": {"score": -1, "_id": -1}}, {"$limit": paging.limit + 1}]
+    rows = await (await store.raw.aggregate(pipeline, session=session())).to_list()
+    items = [store.load(row) for row in rows[: paging.limit]]
+    more = len(rows) > paging.limit
+    return Page(items, cursor_at(rows[paging.limit - 1]["score"], items[-1].id) if more else None)
+
+
+def cursor_at(score: int, id: str) -> str:
+    """The cursor of the page that follows a document in such a list."""
+    return urlsafe_b64encode(msgspec.json.encode(["best", score, id])).decode().rstrip("=")
+
+
+def place_of(after: str) -> tuple[int, str]:
+    """The score and the id that a cursor holds. Raises BadCursor."""
+    try:
+        kind, score, last = msgspec.json.decode(urlsafe_b64decode(after + "==="), type=tuple[str, int, str])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise BadCursor from None
+    if kind != "best" or not is_storable(score):
+        raise BadCursor
+    return score, last
