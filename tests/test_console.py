@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: what people see, what the keyboard reaches, and that nothing is fetched from elsewhere."""
+"""The pages in a real Chromium: what people see, what the keyboard reaches, and that nothing comes from elsewhere."""
 
 import re
 from collections.abc import Iterator
@@ -8,15 +8,20 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from tests.serving import Served, wait_until
 
 from msingi import catalog
-from tests.serving import Served, wait_until
 
 CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 QUIET = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 ]
+FOCUS = """() => {
+  const element = document.activeElement, style = getComputedStyle(element);
+  const text = element.innerText.trim() || element.getAttribute("aria-label") || "";
+  return [element.tagName, text, style.outlineStyle, style.outlineWidth];
+}"""
 PHONE = {"width": 360, "height": 740}
 READERS = {"/docs": ".opblock", "/docs/redoc": "[id^='tag/']", "/docs/scalar": ".section"}
 POLICY_WORKS = re.compile("Content Security Policy|'script-src' was not explicitly set")
@@ -170,7 +175,7 @@ def test_a_wrong_password_is_told_and_the_address_need_not_be_typed_again(browse
 def test_a_form_from_elsewhere_or_without_its_token_changes_nothing(visit: Visit, served: Served) -> None:
     visit.sign_in("ann", served.password)
     expect(visit.page.get_by_text("Ann", exact=True)).to_be_visible()
-    cookies = {each["name"]: each["value"] for each in visit.context.cookies()}  # type: ignore[typeddict-item]
+    cookies = {each["name"]: each["value"] for each in visit.context.cookies()}
     token = visit.page.locator("input[name=_csrf]").first.get_attribute("value") or ""
     foreign = {"Origin": "https://evil.test", "Sec-Fetch-Site": "cross-site"}
     own = {"Origin": served.url, "Sec-Fetch-Site": "same-origin"}
@@ -216,16 +221,14 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(visit: Visit) -> 
     reached = []
     for _ in range(30):
         page.keyboard.press("Tab")
-        here = page.evaluate(
-            """() => { const e = document.activeElement, s = getComputedStyle(e);
-            return [e.tagName, e.innerText.trim() || e.getAttribute('aria-label') || '', s.outlineStyle, s.outlineWidth]; }"""
-        )
+        here = page.evaluate(FOCUS)
         if here[0] == "BODY":
             break
         reached.append(here)
     assert len(reached) > 8
     assert [each for each in reached if each[2] == "none" or each[3] == "0px"] == []
     assert {"A", "BUTTON"} <= {each[0] for each in reached}
+    assert all(each[1] for each in reached)  # and each can be named by a screen reader
 
 
 def background(page: Page) -> str:

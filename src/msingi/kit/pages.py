@@ -90,7 +90,7 @@ _frame: list[tuple[str, Around]] = [("kit/frame.html", lambda request: {})]
 
 
 def frame_with(template: str, context: Around) -> None:
-    """Let the kit's own pages stand in the frame of all others: the template that they extend, and what it must know."""
+    """Let the kit's own pages stand in the frame of all others: the template that they extend, and what it needs."""
     _frame[:] = [(template, context)]
 
 

@@ -1,6 +1,6 @@
 """Two small products that work: a mill that tells what it has ground, and a bakery that hears of it.
 
-Run as a program it is their worker, for the tests that kill one.
+`work` is their worker, for the tests that kill one.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from msingi.kit import config, db, events, jobs, state, unit, worker
+from msingi.kit import config, db, events, jobs, unit, worker
 from msingi.kit.db import Collection, Doc
 from msingi.kit.events import Event, emit, on
 from msingi.kit.jobs import cron, job
@@ -173,6 +173,6 @@ async def traced(name: str) -> list[str]:
     return sorted([each.of async for each in traces.each({"job": name})])
 
 
-if __name__ == "__main__":
+def work() -> None:
+    """Be their worker, as the environment says."""
     asyncio.run(worker.main(config.load(config.Settings, os.environ), both))
-    assert state._current is None

@@ -288,7 +288,7 @@ async def test_a_job_is_begun_at_once() -> None:
         assert time.perf_counter() - began < runner.LOOK
 
 
-async def test_c5_jobs_run_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_whose_wake_was_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "channel", lambda: "nobody listens here")
     async with a_runner():
         await mill.leave_trace.later("rye")

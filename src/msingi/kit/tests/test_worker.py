@@ -54,9 +54,9 @@ async def start_worker(servers: embedded.Servers, tmp_path: Path) -> AsyncIterat
 
     async def start() -> "subprocess.Popen[bytes]":
         log = (tmp_path / f"worker {len(started)}.log").open("wb")
-        command = [sys.executable, "-m", "msingi.kit.tests.mill"]
+        command = [sys.executable, "-c", "from msingi.kit.tests import mill; mill.work()"]
         given = {**os.environ, **environment(servers), "PYTHONPATH": os.pathsep.join(sys.path)}
-        started.append(subprocess.Popen(command, env=given, stdout=log, stderr=log))
+        started.append(subprocess.Popen(command, env=given, stdout=log, stderr=log))  # noqa: ASYNC220
         log.close()
         await until(beginning)
         return started[-1]
@@ -122,9 +122,7 @@ async def all_began(count: int) -> bool:
     return len(set(await traced("slow began"))) == count
 
 
-async def test_c4_no_job_and_no_event_is_lost_with_all_of_redis(
-    servers: embedded.Servers, start_worker: Start
-) -> None:
+async def test_c4_no_job_and_no_event_is_lost_with_all_of_redis(servers: embedded.Servers, start_worker: Start) -> None:
     told = [f"before {number}" for number in range(20)]
     for sack in told:
         await mill.grind(sack)
