@@ -1,23 +1,10 @@
 """A whole house for the tests of this folder, served by processes of its own."""
 
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.serving import Served, serving
-
-
-def own_databases(offset: int) -> dict[str, str]:
-    """Of the run's servers: databases that no other test of this or another test process uses."""
-    number = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) + offset
-    redis = os.environ["MSINGI_TEST_REDIS"].rstrip("/").removesuffix("/0")
-    return {
-        "mongo_url": os.environ["MSINGI_TEST_MONGO"],
-        "redis_url": f"{redis}/{number}",
-        "MSINGI_DATABASE": f"h{number}",
-    }
+from tests.serving import Served, own_databases, serving
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The real thing as processes: Granian and a worker as `msingi up` starts them, on databases that a test names."""
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -195,3 +196,14 @@ def _command(process: psutil.Process) -> list[str]:
         return list(process.cmdline())
     except psutil.Error:  # it has just died
         return []
+
+
+def own_databases(offset: int) -> dict[str, str]:
+    """Of the run's servers: databases that no other test of this or another test process uses."""
+    number = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) + offset
+    redis = os.environ["MSINGI_TEST_REDIS"].rstrip("/").removesuffix("/0")
+    return {
+        "mongo_url": os.environ["MSINGI_TEST_MONGO"],
+        "redis_url": f"{redis}/{number}",
+        "MSINGI_DATABASE": f"h{number}",
+    }

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tests.serving import Served, wait_until
+from tests.serving import Served, own_databases, serving, wait_until
 
 from msingi import catalog
 from msingi.kit.edge import API_SECURITY, SECURITY
@@ -560,3 +560,20 @@ def placed(path: str, ids: dict[str, str] = ANNS) -> str:
 
 def checked(described: Json, schema: Json, value: Any) -> None:
     Draft202012Validator({**schema, "components": described["components"]}).validate(value)
+
+
+def test_a9_a_product_alone_takes_the_tokens_of_accounts_elsewhere_with_only_their_keys(tmp_path: Path) -> None:
+    alone: dict[str, Any] = {"parts": ["web"], "MSINGI_PROCESSES": "1"}
+    here, there = own_databases(16), own_databases(24)
+    with serving(tmp_path / "accounts", **there, **alone, products=["accounts"]) as accounts:
+        alone["MSINGI_JWKS_URL"] = f"{accounts.url}/.well-known/jwks.json"
+        with serving(tmp_path / "notes", **here, **alone, products=["notes"]) as notes, accounts.sign_in("ann") as ann:
+            token = ann.headers["authorization"].removeprefix("Bearer ")
+            with notes.client(token) as client:
+                assert client.post("/v1/notes", json={"title": "From afar"}).status_code == 201
+                assert client.get("/v1/notes").json()["items"][0]["title"] == "From afar"
+            with notes.client(token[:-4] + "AAAA") as client:
+                assert client.get("/v1/notes").status_code == 401
+    # The accounts are gone: a process that never saw their keys can tell nothing, and lets nobody in.
+    with serving(tmp_path / "late", **here, **alone, products=["notes"]) as notes, notes.client(token) as client:
+        assert client.get("/v1/notes").status_code == 503

@@ -93,6 +93,8 @@ async def _lifespan(settings: Settings, products: Sequence[Product], parts: Mapp
     """What a web process keeps doing beside its requests, from its first breath to its last."""
     async with state.running(settings, products, parts):
         drain.install()
+        if settings.jwks_url:
+            tokens.load_keys_with(tokens.keys_at_address)
         watches = [revocations.run_watch, live.run_tailer, *(watch for product in products for watch in product.watch)]
         running = [asyncio.create_task(_kept_going(watch)) for watch in watches]
         log.info("web_started", products=[product.name for product in products])

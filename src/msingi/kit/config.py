@@ -29,6 +29,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = field(name="MSINGI_LOG_LEVEL", default="info")
     otlp_endpoint: str = field(name="OTEL_EXPORTER_OTLP_ENDPOINT", default="")
     issuer: str = field(name="MSINGI_ISSUER", default="msingi")
+    jwks_url: str = field(name="MSINGI_JWKS_URL", default="")  # where a product without accounts gets the keys
     anonymous_limit: str = field(name="MSINGI_ANONYMOUS_LIMIT", default="300/minute")
     member_limit: str = field(name="MSINGI_MEMBER_LIMIT", default="3000/minute")
     max_body: Annotated[int, Meta(ge=1024)] = field(name="MSINGI_MAX_BODY", default=1_000_000)

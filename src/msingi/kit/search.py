@@ -26,14 +26,17 @@ def words_of(*texts: str) -> list[str]:
     for text in texts:
         for match in _word.finditer(text):
             found[_folded(match.group())] = None
-            if len(found) >= MOST_WORDS:
-                return list(found)
-    return list(found)
+            if len(found) > MOST_WORDS:
+                break
+    found.pop("", None)
+    return list(found)[:MOST_WORDS]
 
 
 def _folded(word: str) -> str:
-    parts = unicodedata.normalize("NFKD", word.casefold())
-    return "".join(part for part in parts if part.isalnum() or part == "_")[:LONGEST]
+    # Twice, since some letters fold into others only once they are taken apart, and the other way round.
+    for _ in range(2):
+        word = unicodedata.normalize("NFKD", word).casefold()
+    return "".join(part for part in word if (part.isalnum() and part != "ʼ") or part == "_")[:LONGEST]
 
 
 async def best_first(store: Collection[D], where: Where, words: Sequence[str], paging: Paging, field: str) -> Page[D]:

@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Meta, Struct
 
-from msingi.kit import clock, state
+from msingi.kit import clock, fetch, state
 from msingi.kit.actors import Actor
+from msingi.kit.errors import Busy, Problem
 from msingi.kit.ids import new_id
 
 LIFETIME = 600  # seconds: no token is believed for longer, whatever it says
@@ -275,6 +276,32 @@ def load_keys_with(load: Load) -> None:
     _loads[:] = [load]
 
 
+class _Jwk(Struct):
+    """What is needed of one key of a JWKS."""
+
+    kty: str
+    crv: str = ""
+    x: str = ""
+
+
+class _Jwks(Struct):
+    keys: list[_Jwk]
+
+
+async def keys_at_address() -> list[PublicKey]:
+    """The Ed25519 keys that MSINGI_JWKS_URL publishes. Raises Busy (503) while they cannot be had."""
+    url = state.settings().jwks_url
+    try:
+        reply = await fetch.get(url)
+        published = msgspec.json.decode(reply.body, type=_Jwks) if reply.status == 200 else None
+        if published is None:
+            raise Busy(retry_after=2)
+        return [PublicKey.of(_bytes(key.x)) for key in published.keys if (key.kty, key.crv) == ("OKP", "Ed25519")]
+    except (fetch.Unreachable, fetch.ReplyTooLarge, msgspec.MsgspecError, _Refused) as fault:
+        log.error("keys_not_to_be_had", url=url, error=type(fault).__name__)
+        raise Busy(retry_after=2) from fault
+
+
 class KeyRing:
     """The public keys that this process knows, by their id."""
 
@@ -295,7 +322,11 @@ class KeyRing:
             async with self.lock:
                 if self._held(kid) is None and monotonic() - self.asked_at >= REFETCH:
                     self.asked_at = monotonic()
-                    await self.reload()
+                    try:
+                        await self.reload()
+                    except Problem:
+                        self.asked_at -= REFETCH - 2  # the source was away: it may be back soon
+                        raise
             key = self._held(kid)
         return key
 
