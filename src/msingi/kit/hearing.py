@@ -71,6 +71,8 @@ class Hearing:
 
     async def _read(self, redis: "Redis") -> list[tuple[bytes, Fields]]:
         """The next events that nobody in the group has taken."""
+        if await _is_cut_off(redis, self.product):
+            await _doubt(self.product)  # before the reading goes on beyond the gap
         async with asyncio.timeout(BLOCK + 5):  # Redis may hang without a word
             found = await redis.xreadgroup(
                 self.product, self.name, {stream_key(): ">"}, count=AT_ONCE, block=round(BLOCK * 1000)
@@ -149,6 +151,8 @@ async def look_for_gaps(hearings: Sequence[Hearing]) -> None:
     """Again and again, find out whether Redis may have lost something, and read that from the outboxes."""
     while True:
         try:
+            while not await beginning():  # before the relay has begun there is nothing to compare with
+                await asyncio.sleep(0.2)
             for hearing in hearings:
                 await _look(hearing)
         except (RedisError, PyMongoError, OSError, TimeoutError) as error:
@@ -160,7 +164,7 @@ async def _look(hearing: Hearing) -> None:
     began = now()
     token, run = await _what_redis_holds()
     known = await _known().find_one({"_id": hearing.product}) or {}
-    since = _lost_since(known, token, run) or await _cut_off_since(hearing.product)
+    since = _lost_since(known, token, run)
 
     async def read_outboxes() -> None:
         if since:
@@ -194,17 +198,16 @@ def _lost_since(known: Row, token: str, run: str) -> datetime | None:
     return None
 
 
-async def _cut_off_since(product: str) -> datetime | None:
-    """If the stream was shortened beyond what the product has read: when what it read last was carried."""
-    redis = state.redis()
-    if await redis.xlen(stream_key()) < LONGEST * 0.9:
-        return None
-    first = (await redis.xinfo_stream(stream_key()))["first-entry"]
-    for group in await redis.xinfo_groups(stream_key()):
-        read = group["last-delivered-id"]
-        if group["name"].decode() == product and _place(read) < _place(first[0]):
-            return datetime.fromtimestamp(_place(read)[0] / 1000, UTC) - timedelta(minutes=1)
-    return None
+async def _is_cut_off(redis: "Redis", product: str) -> bool:
+    """Whether the stream was shortened beyond what the product has read."""
+    async with asyncio.timeout(5):
+        if await redis.xlen(stream_key()) < LONGEST * 0.9:
+            return False
+        first = (await redis.xinfo_stream(stream_key()))["first-entry"]
+        groups = await redis.xinfo_groups(stream_key())
+    return any(
+        group["name"].decode() == product and _place(group["last-delivered-id"]) < _place(first[0]) for group in groups
+    )
 
 
 def _place(id: bytes) -> tuple[int, int]:

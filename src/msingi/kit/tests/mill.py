@@ -121,6 +121,14 @@ async def slow(of: str, seconds: float) -> None:
     await trace("slow", of)
 
 
+@job(product="mill", retries=5, timeout=60)
+async def slow_at_first(of: str) -> None:
+    first = not await traces.exists({"job": "slow began", "of": of})
+    await trace("slow began", of)
+    await asyncio.sleep(50 if first else 0)
+    await trace("slow", of)
+
+
 @job(product="mill", unique=lambda of, seconds=0.0: of)
 async def once(of: str, seconds: float = 0.0) -> None:
     await trace("once", of)
@@ -155,7 +163,7 @@ class Toy:
     found: jobs.Work
 
 
-mill = Toy("mill", jobs.Work([leave_trace, low, high, brittle, endless, slow, once], [turn], []))
+mill = Toy("mill", jobs.Work([leave_trace, low, high, brittle, endless, slow, slow_at_first, once], [turn], []))
 bakery = Toy("bakery", jobs.Work([], [], [bake, mourn]))
 both: Sequence[Toy] = (mill, bakery)
 

@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 
-from msingi.products.accounts.contract import UserErased
-
 from msingi.kit import clock
 from msingi.kit.testing import Client, World
+from msingi.products.accounts.contract import UserErased
 from msingi.products.notes import jobs
 
 
