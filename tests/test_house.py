@@ -577,3 +577,19 @@ def test_a9_a_product_alone_takes_the_tokens_of_accounts_elsewhere_with_only_the
     # The accounts are gone: a process that never saw their keys can tell nothing, and lets nobody in.
     with serving(tmp_path / "late", **here, **alone, products=["notes"]) as notes, notes.client(token) as client:
         assert client.get("/v1/notes").status_code == 503
+
+
+def test_c13_deep_huge_and_packed_bodies_are_refused_and_the_same_workers_go_on(served: Served) -> None:
+    before = sorted(served.web_processes())
+    with served.newcomer() as person:
+        deep = b"[" * 100_000 + b"]" * 100_000
+        as_json = {"Content-Type": "application/json"}
+        assert person.post("/v1/notes", content=deep, headers=as_json).status_code == 400
+        assert person.post("/v1/notes", content=b'{"title":' * 100_000, headers=as_json).status_code == 400
+        packed = {**as_json, "Content-Encoding": "gzip"}
+        assert person.post("/v1/notes", content=b"\x1f\x8b" + bytes(1000), headers=packed).status_code == 415
+        many = b'{"title": "x", "tags": [' + b'"a",' * 200_000 + b'"a"]}'
+        assert person.post("/v1/notes", content=many, headers=as_json).status_code in (413, 422)
+        assert person.post("/v1/notes", content=bytes(5_000_000), headers=as_json).status_code == 413
+        assert person.get("/v1/notes").json() == {"items": [], "next": None}
+    assert sorted(served.web_processes()) == before
