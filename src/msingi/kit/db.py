@@ -352,9 +352,9 @@ class Collection(Generic[D]):
     def _beyond(self, after: str, key: str, way: int) -> Where:
         """What comes after a cursor. MongoDB sorts null and missing before all else."""
         try:
-            by, raw_value, last = msgspec.json.decode(urlsafe_b64decode(after + "==="), type=tuple[str, Any, str])
+            by, raw_value, last = unpacked(after, tuple[str, Any, str])
             value = None if raw_value is None else msgspec.convert(raw_value, self._types[key])
-        except (msgspec.MsgspecError, ValueError, KeyError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, KeyError):
             raise BadCursor from None
         if by != f"{way}{key}" or not is_storable(value):
             raise BadCursor
@@ -435,8 +435,20 @@ def _order(asked: str | None, sorts: list[str]) -> tuple[str, int]:
 
 
 def _cursor(row: Row, key: str, way: int) -> str:
-    text = msgspec.json.encode([f"{way}{key}", plain_json(row.get(key)), row["_id"]])
-    return urlsafe_b64encode(text).decode().rstrip("=")
+    return packed(f"{way}{key}", plain_json(row.get(key)), row["_id"])
+
+
+def packed(*values: Any) -> str:
+    """A cursor that holds these values: text that may stand in an address, and that says nothing to who carries it."""
+    return urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
+
+
+def unpacked(cursor: str, kind: type[T]) -> T:
+    """The values that a cursor holds, as a tuple of `kind`. Raises BadCursor for whatever we did not write."""
+    try:
+        return msgspec.json.decode(urlsafe_b64decode(cursor + "==="), type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise BadCursor from None
 
 
 def plain_json(value: Any) -> Any:

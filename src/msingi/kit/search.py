@@ -6,13 +6,10 @@ every word. MongoDB's text index would take any of them, or treat them as one ph
 
 import re
 import unicodedata
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from typing import TypeVar
 
-import msgspec
-
-from msingi.kit.db import BadCursor, Collection, Doc, Page, Paging, Where, is_storable, session
+from msingi.kit.db import BadCursor, Collection, Doc, Page, Paging, Where, is_storable, packed, session, unpacked
 
 MOST_WORDS = 5000  # of one document that count
 LONGEST = 64  # letters of a word that count
@@ -58,15 +55,12 @@ async def best_first(store: Collection[D], where: Where, words: Sequence[str], p
 
 def cursor_at(score: int, id: str) -> str:
     """The cursor of the page that follows a document in such a list."""
-    return urlsafe_b64encode(msgspec.json.encode(["best", score, id])).decode().rstrip("=")
+    return packed("best", score, id)
 
 
 def place_of(after: str) -> tuple[int, str]:
     """The score and the id that a cursor holds. Raises BadCursor."""
-    try:
-        kind, score, last = msgspec.json.decode(urlsafe_b64decode(after + "==="), type=tuple[str, int, str])
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise BadCursor from None
+    kind, score, last = unpacked(after, tuple[str, int, str])
     if kind != "best" or not is_storable(score):
         raise BadCursor
     return score, last

@@ -1,14 +1,13 @@
 """What may be read: always one's own."""
 
 import asyncio
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
 from msingi.kit.auth import Actor
-from msingi.kit.db import BadCursor, Page, Paging, Where
+from msingi.kit.db import BadCursor, Page, Paging, Where, packed, unpacked
 from msingi.kit.errors import NotFound
 from msingi.kit.search import words_of
 from msingi.products.notes import rules
@@ -104,17 +103,13 @@ async def changes(actor: Actor, cursor: str | None, limit: int) -> ChangesView:
     more, found = len(found) > limit, found[:limit]
     last = found[-1].sequence if found else after
     items = [_plain(await _change(each)) for each in found]
-    text = urlsafe_b64encode(msgspec.json.encode(["since", mark, last])).decode().rstrip("=")
-    return ChangesView(items=items, cursor=text, more=more)
+    return ChangesView(items=items, cursor=packed("since", mark, last), more=more)
 
 
 def _number_of(cursor: str | None, shelf: Shelf | None) -> int:
     if not cursor:
         return 0
-    try:
-        kind, mark, number = msgspec.json.decode(urlsafe_b64decode(cursor + "==="), type=tuple[str, str, int])
-    except (msgspec.MsgspecError, ValueError):
-        raise BadCursor from None
+    kind, mark, number = unpacked(cursor, tuple[str, str, int])
     if kind != "since" or number < 0:
         raise BadCursor
     if number == 0:
