@@ -351,13 +351,8 @@ async def count_refusal(scope: Scope) -> None:
 
 def _quick(scope: Scope) -> list[tuple[bytes, bytes]] | None:
     """What most requests need: one token of a lease that is here. None where there is more to ask or to tell."""
-    actor: Any = scope.get("user")
-    if actor is not None:
-        name, quota, who = "member", parse(state.settings().member_limit), f"member:actor:{actor.id}"
-    else:
-        name, quota = _anonymous()
-        who = f"anonymous:{client_of(scope)}"
-    lease = state.part(Keeper).leases.get(who)
+    name, quota = _general(scope)
+    lease = state.part(Keeper).leases.get(f"{name}:{_caller(scope)}")
     taken = lease.spend(time.monotonic()) if lease is not None else None
     if taken is None or not taken.allowed:
         return None
@@ -367,16 +362,25 @@ def _quick(scope: Scope) -> list[tuple[bytes, bytes]] | None:
 
 async def _take_all(scope: Scope, asked: str | None) -> list[Share]:
     """The shares of a request: the route's, if it limits, and the caller's general one."""
-    actor: Any = scope.get("user")
-    who = f"actor:{actor.id}" if actor is not None else client_of(scope)
+    who = _caller(scope)
     shares: list[Share] = []
     if asked is not None:
         quota = parse(asked)
         key = f"{scope['method']} {scope['path_template']}:{who}"  # type: ignore[typeddict-item]
         shares.append(_granted(shares, Share("route", quota, await take(key, quota))))
-    name, quota = ("member", parse(state.settings().member_limit)) if actor is not None else _anonymous()
+    name, quota = _general(scope)
     shares.append(_granted(shares, Share(name, quota, await take(f"{name}:{who}", quota))))
     return shares
+
+
+def _caller(scope: Scope) -> str:
+    actor: Any = scope.get("user")
+    return f"actor:{actor.id}" if actor is not None else client_of(scope)
+
+
+def _general(scope: Scope) -> tuple[str, Quota]:
+    """The limit that all of a caller's requests fall under together."""
+    return _anonymous() if scope.get("user") is None else ("member", parse(state.settings().member_limit))
 
 
 def _granted(others: Sequence[Share], share: Share) -> Share:
