@@ -12,8 +12,9 @@ from msingi.kit import pages
 from msingi.kit.errors import Problem
 from msingi.kit.http import get, post
 from msingi.products.accounts.actions import sessions
-from msingi.products.accounts.routes import session_cookie
-from msingi.products.accounts.schemas import SignIn
+from msingi.products.accounts.routes.sessions import session_cookie
+from msingi.products.accounts.routes.visitors import visitor_of
+from msingi.products.accounts.schemas.sessions import SignIn
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -42,7 +43,7 @@ async def sign_in_on_page(request: AnyRequest) -> Response[Any]:
     given = await pages.form_of(request, Credentials)
     form = SignIn(email=given.email, password=given.password, session="cookie")
     try:
-        opened = await sessions.sign_in(form, request.headers.get("user-agent", ""))
+        opened = await sessions.sign_in(form, visitor_of(request))
     except Problem as problem:
         if problem.status >= 500:
             raise

@@ -12,7 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, Reference, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
-from msingi.kit import auth, db, drain, health, http, live, mail, replies, revocations, state, tokens
+from msingi.kit import audit, auth, db, drain, health, http, live, mail, replies, revocations, state, tokens
 from msingi.kit.auth import Gate
 from msingi.kit.config import Settings
 from msingi.kit.edge import Edge
@@ -66,7 +66,7 @@ async def prepare(settings: Settings, products: Sequence[Product]) -> None:
 
 async def prepare_running(products: Sequence[Product]) -> None:
     """The same for a process that runs already."""
-    kept = [*revocations.stores(), *mail.stores()]
+    kept = [*revocations.stores(), *mail.stores(), *audit.stores()]
     await db.prepare([*kept, *(store for product in products for store in product.all_stores)])
 
 

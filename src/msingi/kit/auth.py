@@ -9,14 +9,29 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from msingi.kit import csrf, limits, revocations, tokens
+from msingi.kit import clock, csrf, limits, revocations, tokens
 from msingi.kit.actors import Actor, grant, permissions_of
 from msingi.kit.errors import Forbidden, SignInFirst
 
-__all__ = ["NOTHING", "Actor", "Gate", "Visible", "grant", "identify_cookie_with", "permissions_of", "scope_filter"]
+__all__ = [
+    "NOTHING",
+    "STEP_UP",
+    "Actor",
+    "Gate",
+    "InPersonOnly",
+    "InsufficientScope",
+    "InsufficientUserAuthentication",
+    "Visible",
+    "grant",
+    "identify_cookie_with",
+    "identify_key_with",
+    "permissions_of",
+    "scope_filter",
+]
 
 Where = dict[str, Any]
 Identify = Callable[[str], Awaitable[Actor | None]]
+STEP_UP = 300  # seconds for which a proof of who one is stays fresh enough for what matters most
 NOTHING: Where = {"_id": {"$in": []}}
 log = structlog.get_logger("auth")
 
@@ -52,11 +67,42 @@ def identify_cookie_with(identify: Identify) -> None:
     _cookie[:] = [identify]
 
 
+_keys: dict[str, Identify] = {}
+
+
+def identify_key_with(prefix: str, identify: Identify) -> None:
+    """Register who can tell the actor of a secret with this prefix that comes as `Authorization: Bearer <prefix>…`."""
+    _keys[prefix] = identify
+
+
+class InsufficientUserAuthentication(SignInFirst):
+    """Prove once more that it is you: this needs a sign-in that is no older than {max_age} seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(max_age=STEP_UP)
+        self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_user_authentication", max_age="{STEP_UP}"'}
+
+
+class InsufficientScope(Forbidden):
+    """This key or program may not do that: it was not granted the scope {scope}."""
+
+    def __init__(self, scope: str) -> None:
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        super().__init__(scope=scope, headers={"WWW-Authenticate": challenge})
+
+
+class InPersonOnly(Forbidden):
+    """Only the person may do this: no API key, no program on their behalf, and nobody who acts for them."""
+
+
 class Gate(ASGIMiddleware):
     """Finds the actor of a request and turns away whoever has no business with the route.
 
     401 without an actor unless the route says `public=True`; 403 without the route's `permission`. A bad token is
-    401 on public routes too: who shows one means to be known.
+    401 on public routes too: who shows one means to be known. Who comes with an API key or for somebody else's
+    program also needs the route's `scope`, which is `<product>:read` or `<product>:write` unless the route says so
+    itself. `in_person=True` keeps out all but the person; `step_up=True` does so too, and asks (RFC 9470) for a
+    sign-in of the last STEP_UP seconds.
     """
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
@@ -79,6 +125,8 @@ async def _let_in(scope: Scope) -> None:
     opt: Mapping[str, Any] = scope["route_handler"].opt
     if actor is None and opt.get("public") is not True:
         raise SignInFirst
+    if actor is not None:
+        _check_reach(actor, scope, opt)
     permission = opt.get("permission")
     if permission is None:
         return
@@ -87,6 +135,20 @@ async def _let_in(scope: Scope) -> None:
     # Whoever holds power is looked up anew while it is not sure that we hear at once of what was revoked.
     if not revocations.fresh() and await revocations.is_revoked_now(actor):
         raise SignInFirst
+
+
+def _check_reach(actor: Actor, scope: Scope, opt: Mapping[str, Any]) -> None:
+    """Raise unless whoever comes for the actor may go this way, and the proof of who they are is fresh enough."""
+    if actor.scopes is not None and opt.get("public") is not True:
+        safe = scope["type"] == ScopeType.WEBSOCKET or scope["method"] in csrf.SAFE
+        needed = opt.get("scope") or f"{opt.get('product', 'house')}:{'read' if safe else 'write'}"
+        if not actor.reaches(needed):
+            raise InsufficientScope(needed)
+    step_up = opt.get("step_up") is True
+    if (step_up or opt.get("in_person") is True) and not actor.in_person:
+        raise InPersonOnly
+    if step_up and clock.seconds() - actor.signed_in_at > STEP_UP:
+        raise InsufficientUserAuthentication
 
 
 async def _actor_of(scope: Scope) -> Actor | None:
@@ -111,8 +173,10 @@ def _one_cookie_header(scope: Scope) -> bytes:
 
 
 async def _actor_of_bearer(header: bytes) -> Actor:
-    scheme, _, token = header.partition(b" ")
-    actor = await tokens.identify_token(token.decode("latin-1")) if scheme.lower() == b"bearer" else None
+    scheme, _, shown = header.partition(b" ")
+    token = shown.decode("latin-1")
+    identify = next((each for prefix, each in _keys.items() if token.startswith(prefix)), tokens.identify_token)
+    actor = await identify(token) if scheme.lower() == b"bearer" else None
     if actor is None or revocations.is_revoked(actor):
         raise SignInFirst
     return actor

@@ -22,7 +22,7 @@ import pytest_asyncio
 from litestar import Litestar
 
 from msingi.kit import app as kit_app
-from msingi.kit import config, embedded, events, http, mail, revocations, state, tokens, worker
+from msingi.kit import audit, config, embedded, events, http, mail, revocations, state, tokens, worker
 from msingi.kit.actors import Actor
 from msingi.kit.product import Product
 
@@ -191,6 +191,7 @@ async def start_over(house: House) -> None:
     """Empty every collection and all of Redis, forget what the process remembers, and plant the seeds."""
     stores = [
         *mail.stores(),
+        *audit.stores(),
         *revocations.stores(),
         *(store for product in house.products for store in product.all_stores),
     ]

@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 from time import monotonic
 from typing import Annotated, Any, Literal
@@ -43,7 +43,13 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True):
     kid: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-class Claims(Struct, frozen=True, kw_only=True):
+class Acting(Struct, frozen=True):
+    """Who acts in the name of a token's subject (RFC 8693, 4.1)."""
+
+    sub: str
+
+
+class Claims(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a token says: whose it is, of which session, when, and with which roles. Times are seconds since 1970."""
 
     iss: str
@@ -58,7 +64,9 @@ class Claims(Struct, frozen=True, kw_only=True):
     amr: list[str] = []
     auth_time: int = 0
     roles: list[str] = []
-    scope: str = ""
+    scope: str | None = None  # what a program of somebody else's may do; absent: whatever the person may
+    client_id: str = ""
+    act: Acting | None = None
     name: str = ""
 
 
@@ -111,7 +119,7 @@ class SigningKey:
 # ---- signing
 
 
-def token_for(actor: Actor, key: SigningKey, *, lifetime: int = LIFETIME, amr: Sequence[str] = ("pwd",)) -> str:
+def token_for(actor: Actor, key: SigningKey, *, lifetime: int = LIFETIME) -> str:
     """An access token with which `actor` may come for `lifetime` seconds. Without a session it gets one of its own."""
     issuer, at = state.settings().issuer, int(clock.now().timestamp())
     claims = Claims(
@@ -124,9 +132,12 @@ def token_for(actor: Actor, key: SigningKey, *, lifetime: int = LIFETIME, amr: S
         nbf=at,
         exp=at + lifetime,
         tv=actor.version,
-        amr=list(amr),
+        amr=sorted(actor.methods),
         auth_time=actor.signed_in_at or at,
         roles=sorted(actor.roles),
+        scope=None if actor.scopes is None else " ".join(sorted(actor.scopes)),
+        client_id=actor.client,
+        act=Acting(actor.acting) if actor.acting else None,
         name=actor.name,
     )
     return sign(claims, key)
@@ -195,6 +206,10 @@ def _actor_of(claims: Claims) -> Actor:
         version=claims.tv,
         signed_in_at=claims.auth_time,
         expires_at=claims.exp,
+        methods=frozenset(claims.amr),
+        acting=claims.act.sub if claims.act else "",
+        client=claims.client_id,
+        scopes=None if claims.scope is None else frozenset(claims.scope.split()),
     )
 
 

@@ -20,7 +20,7 @@ from argon2.exceptions import VerifyMismatchError
 from msingi.kit import state
 from msingi.kit.errors import Busy
 from msingi.kit.sealing import Key, key_for
-from msingi.products.accounts.rules import normal
+from msingi.products.accounts.rules.people import normal
 
 WAITING = 8
 T = TypeVar("T")

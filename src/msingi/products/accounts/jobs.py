@@ -1,9 +1,9 @@
 """Work without a request: keys that sign tokens are renewed in time."""
 
 from msingi.kit.jobs import cron
-from msingi.products.accounts.actions import keys
+from msingi.products.accounts.actions import signing_keys
 
 
 @cron("17 * * * *")
 async def renew_signing_key() -> None:
-    await keys.renew()
+    await signing_keys.renew()

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from msingi.products.accounts.rules import WeakPassword
+from msingi.products.accounts.rules.people import WeakPassword
 
 LEAST_LEFT = 6  # characters that must remain
 SERVICE = ("msingi",)

@@ -4,13 +4,16 @@ from msingi.kit.auth import identify_cookie_with
 from msingi.kit.product import Product
 from msingi.kit.tokens import load_keys_with
 from msingi.products.accounts import jobs, queries, seeds
-from msingi.products.accounts.actions import keys, people, sessions
-from msingi.products.accounts.models import accounts, guards, stored_keys
-from msingi.products.accounts.models import sessions as kept_sessions
-from msingi.products.accounts.routes import root_routes, routes, session_in_path
+from msingi.products.accounts.actions import people, sessions, signing_keys
+from msingi.products.accounts.models.people import accounts, guards
+from msingi.products.accounts.models.sessions import sessions as kept_sessions
+from msingi.products.accounts.models.signing_keys import stored_keys
+from msingi.products.accounts.models.tickets import tickets
+from msingi.products.accounts.routes import root_routes, routes
+from msingi.products.accounts.routes.sessions import session_in_path
 
 identify_cookie_with(sessions.identify_cookie)
-load_keys_with(queries.published_keys)
+load_keys_with(queries.signing_keys.published_keys)
 
 product = Product(
     name="accounts",
@@ -19,10 +22,10 @@ product = Product(
     routes=routes,
     root_routes=root_routes,
     dependencies={"session": session_in_path},
-    stores=[accounts, kept_sessions, stored_keys, guards],
+    stores=[accounts, kept_sessions, stored_keys, guards, tickets],
     work=[jobs],
     plant=seeds.plant,
     grants={"admin": ["users:manage"]},
     settings=seeds.AccountsSettings,
-    watch=[people.guard_admins, keys.run_watch],
+    watch=[people.guard_admins, signing_keys.run_watch],
 )

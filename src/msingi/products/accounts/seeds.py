@@ -11,7 +11,7 @@ from msingi.kit.search import words_of
 from msingi.kit.unit import atomic
 from msingi.products.accounts import hashing
 from msingi.products.accounts.actions import people
-from msingi.products.accounts.models import Account, Role, accounts
+from msingi.products.accounts.models.people import Account, Role, accounts
 
 TEST_PASSWORD = "correct horse battery msingi"  # noqa: S105  (the one that msingi.kit.testing tells its people)
 log = structlog.get_logger("accounts")

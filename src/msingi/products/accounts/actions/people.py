@@ -10,9 +10,9 @@ from msingi.kit.search import words_of
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import hashing, rules
 from msingi.products.accounts.contract import PasswordChanged, UserDisabled, UserRegistered
-from msingi.products.accounts.models import ADMINS, Account, Guard, accounts, guards
+from msingi.products.accounts.models.people import ADMINS, Account, Guard, accounts, guards
 from msingi.products.accounts.passwords import check_password
-from msingi.products.accounts.schemas import NewUser, PasswordChange, ProfilePatch, Registration, UserPatch
+from msingi.products.accounts.schemas.people import NewUser, PasswordChange, ProfilePatch, Registration, UserPatch
 
 
 async def register(form: Registration) -> Account:
@@ -21,21 +21,21 @@ async def register(form: Registration) -> Account:
     try:
         return await _add(account)
     except AlreadyExists:
-        raise rules.EmailTaken from None
+        raise rules.people.EmailTaken from None
 
 
 async def add_user(form: NewUser) -> Account:
     """Make somebody else's account, perhaps an admin's. Raises as `register` does."""
     account = await _drawn_up(form)
-    account.roles = rules.roles_of(form.roles)
+    account.roles = rules.people.roles_of(form.roles)
     try:
-        return await (_add_admin if rules.is_acting_admin(account) else _add)(account)
+        return await (_add_admin if rules.people.is_acting_admin(account) else _add)(account)
     except AlreadyExists:
-        raise rules.EmailTaken from None
+        raise rules.people.EmailTaken from None
 
 
 async def _drawn_up(form: Registration | NewUser) -> Account:
-    email, name = rules.email_of(form.email), form.name.strip()
+    email, name = rules.people.email_of(form.email), form.name.strip()
     check_password(form.password, email=email, name=name)
     return Account(email=email, name=name, words=words_of(name, email), password=await hashing.hashed(form.password))
 
@@ -57,7 +57,7 @@ async def rename(account: Account, patch: ProfilePatch, if_match: int | None) ->
     """Change one's own name. Raises Stale if it is not the version that was meant."""
     if if_match not in (None, account.version):
         raise Stale
-    changed = rules.changes_of(account, _tidy(patch.given()))
+    changed = rules.people.changes_of(account, _tidy(patch.given()))
     return await _rename(account, changed["name"], if_match) if changed else account
 
 
@@ -76,7 +76,7 @@ async def edit_user(user_id: str, patch: UserPatch, if_match: int | None) -> Acc
     account = await accounts.get(user_id)
     if if_match not in (None, account.version):
         raise Stale
-    changed = rules.changes_of(account, _tidy(patch.given()))
+    changed = rules.people.changes_of(account, _tidy(patch.given()))
     if not changed:
         return account
     step: dict[str, int] = {}
@@ -89,8 +89,8 @@ async def edit_user(user_id: str, patch: UserPatch, if_match: int | None) -> Acc
         changed["words"] = words_of(changed["name"], account.email)
     update: dict[str, Any] = {"$set": changed, **({"$inc": step} if step else {})}
     after = await accounts.change(user_id, update, {"version": account.version})
-    if rules.is_acting_admin(after) != rules.is_acting_admin(account):
-        await (let_in if rules.is_acting_admin(after) else _let_go)(after)
+    if rules.people.is_acting_admin(after) != rules.people.is_acting_admin(account):
+        await (let_in if rules.people.is_acting_admin(after) else _let_go)(after)
     if step:
         await revocations.revoke(actor=user_id, below=after.token_version)
     return after
@@ -100,7 +100,7 @@ def _tidy(given: dict[str, Any]) -> dict[str, Any]:
     if "name" in given:
         given["name"] = given["name"].strip()
     if "roles" in given:
-        given["roles"] = rules.roles_of(given["roles"])
+        given["roles"] = rules.people.roles_of(given["roles"])
     return given
 
 
@@ -111,7 +111,7 @@ async def change_password(actor: Actor, form: PasswordChange) -> Account:
     """
     account = await accounts.get(actor.id)
     if not await hashing.fits(account.password, form.current_password):
-        raise rules.WrongPassword
+        raise rules.people.WrongPassword
     check_password(form.new_password, email=account.email, name=account.name, pointer="/new_password")
     return await _set_password(account, await hashing.hashed(form.new_password))
 
@@ -143,7 +143,7 @@ async def let_in(account: Account) -> None:
 async def _let_go(account: Account) -> None:
     """Two admins who remove each other both change this one document, so one of them comes second."""
     others = {"ids": account.id, "ids.1": {"$exists": True}}
-    await guards.change(ADMINS, {"$pull": {"ids": account.id}}, others, rules.LastAdmin)
+    await guards.change(ADMINS, {"$pull": {"ids": account.id}}, others, rules.people.LastAdmin)
 
 
 async def guard_admins() -> None:

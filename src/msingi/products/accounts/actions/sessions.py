@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -13,9 +14,11 @@ from msingi.kit.errors import InvalidFields, NotFound, Stale
 from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import hashing, queries, rules
-from msingi.products.accounts.actions import keys, people
-from msingi.products.accounts.models import Account, Kind, Session, sessions
-from msingi.products.accounts.schemas import SignIn
+from msingi.products.accounts.actions import people, signing_keys
+from msingi.products.accounts.models.people import Account
+from msingi.products.accounts.models.sessions import Kind, Session, sessions
+from msingi.products.accounts.rules.visitors import Visitor
+from msingi.products.accounts.schemas.sessions import SignIn
 from msingi.products.accounts.session_secrets import (
     RefreshToken,
     hash_of,
@@ -28,7 +31,6 @@ from msingi.products.accounts.session_secrets import (
 NOTED = timedelta(minutes=1)  # the use of a cookie is noted once in this time
 BELIEVED = 30.0  # seconds for which a process believes a cookie that it looked up
 REMEMBERED = 20_000
-LONGEST_AGENT = 300
 log = structlog.get_logger("accounts")
 
 
@@ -48,49 +50,62 @@ class Opened(Struct, frozen=True):
 # ---- signing in
 
 
-async def sign_in(form: SignIn, user_agent: str) -> Opened:
+async def sign_in(form: SignIn, visitor: Visitor) -> Opened:
     """Open a session for who knows the password. Raises WrongCredentials, AccountDisabled, Busy.
 
     The work is the same whether or not there is such an account.
     """
-    account = await queries.account_by_email(_address(form.email))
+    account = await queries.people.account_by_email(_address(form.email))
     known = await hashing.fits(account.password if account else None, form.password)
     if account is None or not known:
         log.info("sign_in_refused", account=account.id if account else None)
-        raise rules.WrongCredentials
-    if account.disabled:
-        raise rules.AccountDisabled
+        raise rules.sessions.WrongCredentials
     if hashing.is_outdated(account.password):
         with suppress(Stale):
             await people.hash_anew(account, await hashing.hashed(form.password))
-    return await open_session(account, form.session, user_agent)
+    return await let_in(account, form.session, visitor, ["pwd"])
+
+
+async def let_in(account: Account, kind: Kind, visitor: Visitor, methods: list[str]) -> Opened:
+    """Open a session for who proved to be this person by `methods` (amr of RFC 8176): every way in ends here.
+
+    Raises AccountDisabled.
+    """
+    if account.disabled:
+        raise rules.people.AccountDisabled
+    return await open_session(account, kind, visitor, methods)
 
 
 def _address(text: str) -> str:
     """The address as it is kept; what is no address belongs to nobody, and that is found out at the same cost."""
     try:
-        return rules.email_of(text)
+        return rules.people.email_of(text)
     except InvalidFields:
         return ""
 
 
 @guarded
-async def open_session(account: Account, kind: Kind, user_agent: str) -> Opened:
-    """A new session, under an id that nobody knew before."""
+async def open_session(account: Account, kind: Kind, visitor: Visitor, methods: list[str], **special: Any) -> Opened:
+    """A new session, under an id that nobody knew before. `special` are further fields of it."""
     id, at = new_id(), now()
     secret = new_cookie(id) if kind == "cookie" else new_refresh_token(id, 0).text
-    idle_at, ends_at = rules.ends_of(account.roles, at, at)
+    idle_at, ends_at = rules.sessions.ends_of(account.roles, at, at)
     session = Session(
         id=id,
         account=account.id,
         kind=kind,
         epoch=account.epoch,
         current=hash_of(secret),
-        user_agent=user_agent[:LONGEST_AGENT],
+        methods=methods,
+        proven_at=at,
+        user_agent=visitor.user_agent,
+        address=visitor.address,
+        device=visitor.device,
         created_at=at,
         last_used_at=at,
         idle_at=idle_at,
         ends_at=ends_at,
+        **special,
     )
     log.info("session_opened", account=account.id, session=id, kind=kind)
     return Opened(await sessions.add(session), account, secret)
@@ -98,7 +113,7 @@ async def open_session(account: Account, kind: Kind, user_agent: str) -> Opened:
 
 async def access_token(opened: Opened) -> str:
     """An access token of this session."""
-    return tokens.token_for(actor_of(opened.session, opened.account), await keys.signing_key())
+    return tokens.token_for(actor_of(opened.session, opened.account), await signing_keys.signing_key())
 
 
 def actor_of(session: Session, account: Account) -> Actor:
@@ -109,8 +124,12 @@ def actor_of(session: Session, account: Account) -> Actor:
         roles=frozenset(account.roles),
         session=session.id,
         version=account.token_version,
-        signed_in_at=int(session.created_at.timestamp()),
+        signed_in_at=int(session.proven_at.timestamp()),
         expires_at=int(min(session.idle_at, session.ends_at).timestamp()),
+        methods=frozenset(session.methods),
+        acting=session.acting,
+        client=session.client,
+        scopes=None if session.scopes is None else frozenset(session.scopes),
     )
 
 
@@ -125,32 +144,32 @@ async def refresh(text: str) -> Opened:
     """
     shown = read_refresh_token(text)
     if shown is None:
-        raise rules.BadRefreshToken
+        raise rules.sessions.BadRefreshToken
     session, account = await _alive(shown.session)
-    if rules.is_current(session, shown.hash):
+    if rules.sessions.is_current(session, shown.hash):
         with suppress(Stale):
             return await _rotate(session, account, shown)
         session, account = await _alive(shown.session)  # somebody was faster
-    if rules.is_lost_answer(session, shown.hash, now()):
+    if rules.sessions.is_lost_answer(session, shown.hash, now()):
         return Opened(session, account, _child_of(session, shown))
     if shown.generation < session.generation:
         log.warning("refresh_token_replayed", account=account.id, session=session.id)
         await end(session)
-    raise rules.BadRefreshToken
+    raise rules.sessions.BadRefreshToken
 
 
 async def _alive(session_id: str) -> tuple[Session, Account]:
     try:
-        return await queries.session_and_account(session_id)
+        return await queries.sessions.session_and_account(session_id)
     except NotFound:
-        raise rules.BadRefreshToken from None
+        raise rules.sessions.BadRefreshToken from None
 
 
 @guarded
 async def _rotate(session: Session, account: Account, shown: RefreshToken) -> Opened:
     at = now()
     child = new_refresh_token(session.id, session.generation + 1)
-    idle_at, ends_at = rules.ends_of(account.roles, session.created_at, at)
+    idle_at, ends_at = rules.sessions.ends_of(account.roles, session.created_at, at)
     after = await sessions.change(
         session.id,
         {
@@ -211,7 +230,7 @@ async def _disown(actor: Actor) -> None:
 @atomic
 async def end_others(actor: Actor) -> None:
     """End all of the actor's sessions but the one under way."""
-    for session in await queries.other_sessions(actor):
+    for session in await queries.sessions.other_sessions(actor):
         await end(session)
 
 
@@ -240,10 +259,10 @@ async def identify_cookie(value: str) -> Actor | None:
     if session_id is None:
         return None
     try:
-        session, account = await queries.session_and_account(session_id)
+        session, account = await queries.sessions.session_and_account(session_id)
     except NotFound:
         return None
-    if not rules.is_current(session, digest):
+    if not rules.sessions.is_current(session, digest):
         return None
     actor = actor_of(await _noted(session, account), account)
     while len(believed) >= REMEMBERED:
@@ -266,7 +285,7 @@ async def _noted(session: Session, account: Account) -> Session:
 @guarded
 async def _note(session: Session, account: Account) -> Session:
     at = now()
-    idle_at, ends_at = rules.ends_of(account.roles, session.created_at, at)
+    idle_at, ends_at = rules.sessions.ends_of(account.roles, session.created_at, at)
     return await sessions.change(
         session.id,
         {

@@ -5,28 +5,28 @@ from datetime import timedelta
 from msingi.kit import clock, tokens
 from msingi.kit.testing import House, World, house_of
 from msingi.products.accounts import jobs, queries
-from msingi.products.accounts.actions import keys
-from msingi.products.accounts.models import stored_keys
+from msingi.products.accounts.actions import signing_keys
+from msingi.products.accounts.models.signing_keys import stored_keys
 from msingi.products.accounts.product import product
 from msingi.products.accounts.tests.people import sign_in, with_token
 
 
 async def _kids() -> list[str]:
-    return [key.kid for key in await queries.published_keys()]
+    return [key.kid for key in await queries.signing_keys.published_keys()]
 
 
 async def test_b4_the_next_key_is_published_a_day_before_it_signs(world: World) -> None:
-    first = (await keys.signing_key()).public.kid
+    first = (await signing_keys.signing_key()).public.kid
     await jobs.renew_signing_key()
     assert await _kids() == [first]
     with clock.shifted(timedelta(days=89, seconds=1)):
         await jobs.renew_signing_key()
         await jobs.renew_signing_key()
-        assert (await keys._key_in_use()).public.kid == first
+        assert (await signing_keys._key_in_use()).public.kid == first
         assert len(await _kids()) == 2
         second = (await _kids())[1]
     with clock.shifted(timedelta(days=90, seconds=2)):
-        assert (await keys._key_in_use()).public.kid == second
+        assert (await signing_keys._key_in_use()).public.kid == second
         assert await _kids() == [first, second]  # its last tokens are still good
     with clock.shifted(timedelta(days=90, minutes=12)):
         assert await _kids() == [second]
@@ -44,17 +44,17 @@ async def test_a_token_of_the_retired_key_is_believed_to_its_end(world: World) -
 
 
 async def test_private_keys_are_sealed_where_they_lie(world: World) -> None:
-    key = await keys.signing_key()
+    key = await signing_keys.signing_key()
     stored = (await stored_keys.many({}))[0]
     assert key.private_bytes() not in stored.private
     assert stored.public == key.public.raw
 
 
 async def test_another_secret_makes_another_key_and_does_not_stop_the_house(house: House, world: World) -> None:
-    before = (await keys.signing_key()).public.kid
+    before = (await signing_keys.signing_key()).public.kid
     changed = {"MSINGI_SECRET": "a-new-secret-for-the-same-database-000"}
     async with house_of([product], **changed) as other:
         assert other.settings.secret == changed["MSINGI_SECRET"]
-        after = (await keys.signing_key()).public.kid
+        after = (await signing_keys.signing_key()).public.kid
         assert after != before
         assert await _kids() == [before, after]

@@ -10,10 +10,12 @@ from msingi.kit.errors import Problem, Stale
 from msingi.kit.revocations import is_revoked
 from msingi.kit.testing import PASSWORD, Client, World
 from msingi.products.accounts import queries, rules
-from msingi.products.accounts.actions import keys, people, sessions
-from msingi.products.accounts.models import accounts, guards, stored_keys
-from msingi.products.accounts.models import sessions as kept
-from msingi.products.accounts.schemas import PasswordChange, Registration, UserPatch
+from msingi.products.accounts.actions import people, sessions, signing_keys
+from msingi.products.accounts.models.people import accounts, guards
+from msingi.products.accounts.models.sessions import sessions as kept
+from msingi.products.accounts.models.signing_keys import stored_keys
+from msingi.products.accounts.rules.visitors import Visitor
+from msingi.products.accounts.schemas.people import PasswordChange, Registration, UserPatch
 from msingi.products.accounts.session_secrets import read_refresh_token
 from msingi.products.accounts.tests.people import sign_in, with_token
 
@@ -45,7 +47,7 @@ async def test_a10_after_a_replay_against_a_rotation_no_token_lives(world: World
     ann = await accounts.get("ann")
 
     async def race() -> int:
-        opened = await sessions.open_session(ann, "token", "")
+        opened = await sessions.open_session(ann, "token", Visitor(), ["pwd"])
         first, second = opened.secret, (await sessions.refresh(opened.secret)).secret
         third = (await sessions.refresh(second)).secret
         rotated, replayed = await asyncio.gather(outcome(sessions.refresh(third)), outcome(sessions.refresh(first)))
@@ -65,7 +67,7 @@ async def test_a10_after_a_replay_against_a_rotation_no_token_lives(world: World
 
 
 async def test_a10_a_session_that_ended_meanwhile_is_not_rotated(world: World) -> None:
-    opened = await sessions.open_session(await accounts.get("ann"), "token", "")
+    opened = await sessions.open_session(await accounts.get("ann"), "token", Visitor(), ["pwd"])
     shown = read_refresh_token(opened.secret)
     assert shown
     await sessions.end(opened.session)
@@ -99,7 +101,8 @@ async def test_two_admins_who_remove_each_other_leave_one(world: World) -> None:
 
 async def test_of_two_who_change_a_password_at_once_one_does(world: World) -> None:
     ann = sessions.actor_of(
-        (await sessions.open_session(await accounts.get("ann"), "token", "")).session, await accounts.get("ann")
+        (await sessions.open_session(await accounts.get("ann"), "token", Visitor(), ["pwd"])).session,
+        await accounts.get("ann"),
     )
     forms = [PasswordChange(current_password=PASSWORD, new_password=f"{GOOD} {number}") for number in range(2)]
     results = await asyncio.gather(*(outcome(people.change_password(ann, form)) for form in forms))
@@ -120,9 +123,9 @@ async def test_one_of_many_with_the_same_version_changes_an_account(admin: Clien
 
 async def test_b4_processes_that_start_at_once_make_one_key(world: World) -> None:
     await stored_keys.raw.delete_many({})
-    made = await asyncio.gather(*(keys._key_in_use() for _ in range(10)))
+    made = await asyncio.gather(*(signing_keys._key_in_use() for _ in range(10)))
     assert len({key.public.kid for key in made}) == 1
-    assert [key.kid for key in await queries.published_keys()] == [made[0].public.kid]
+    assert [key.kid for key in await queries.signing_keys.published_keys()] == [made[0].public.kid]
 
 
 async def test_a_sign_in_beside_a_disabling_leaves_no_session(world: World, nobody: Client) -> None:
@@ -136,6 +139,6 @@ async def test_a_sign_in_beside_a_disabling_leaves_no_session(world: World, nobo
         if reply.status_code == 200:
             tokens = reply.json()
             await with_token(world, tokens).get("/me", expect=401)
-            assert await outcome(sessions.refresh(tokens["refresh_token"])) == rules.BadRefreshToken().code
+            assert await outcome(sessions.refresh(tokens["refresh_token"])) == rules.sessions.BadRefreshToken().code
         else:
             assert reply.status_code in (401, 403)

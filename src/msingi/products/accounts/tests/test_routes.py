@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from msingi.kit.testing import PASSWORD, Client, World, access_table
 from msingi.products.accounts import contract, hashing
 from msingi.products.accounts.contract import PasswordChanged, Person, UserDisabled, UserRegistered
-from msingi.products.accounts.models import accounts
+from msingi.products.accounts.models.people import accounts
 from msingi.products.accounts.product import product
 from msingi.products.accounts.tests.people import sign_in, signed_in, with_token
 

@@ -11,7 +11,8 @@ from msingi.kit.ids import new_id
 from msingi.kit.search import words_of
 from msingi.kit.testing import test_settings
 from msingi.products.accounts import rules, session_secrets
-from msingi.products.accounts.models import Account, Session
+from msingi.products.accounts.models.people import Account
+from msingi.products.accounts.models.sessions import Session
 from msingi.products.accounts.passwords import check_password
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -45,7 +46,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
     ],
 )
 def test_a2_a_password_that_is_tried_first_is_refused(password: str, reason: str) -> None:
-    with pytest.raises(rules.WeakPassword) as refused:
+    with pytest.raises(rules.people.WeakPassword) as refused:
         check_password(password, email="jane.doe@example.org", name="Jane Doe")
     assert refused.value.details["reason"] == reason
     assert refused.value.details["errors"][0]["pointer"] == "/password"
@@ -78,7 +79,7 @@ def test_a1_other_passwords_are_taken_whatever_they_are_made_of(password: str) -
     ],
 )
 def test_an_address_is_kept_in_one_spelling(given: str, kept: str) -> None:
-    assert rules.email_of(given) == kept
+    assert rules.people.email_of(given) == kept
 
 
 @pytest.mark.parametrize(
@@ -86,12 +87,12 @@ def test_an_address_is_kept_in_one_spelling(given: str, kept: str) -> None:
 )
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(InvalidFields) as refused:
-        rules.email_of(given)
+        rules.people.email_of(given)
     assert refused.value.details["errors"][0]["pointer"] == "/email"
 
 
 def session(**changes: Any) -> Session:
-    idle_at, ends_at = rules.ends_of(["user"], NOON, NOON)
+    idle_at, ends_at = rules.sessions.ends_of(["user"], NOON, NOON)
     right: dict[str, Any] = {
         "account": "ann",
         "kind": "token",
@@ -99,6 +100,7 @@ def session(**changes: Any) -> Session:
         "current": b"now",
         "created_at": NOON,
         "last_used_at": NOON,
+        "proven_at": NOON,
     }
     return Session(**(right | {"idle_at": idle_at, "ends_at": ends_at} | changes))
 
@@ -109,37 +111,37 @@ def account(**changes: Any) -> Account:
 
 
 def test_a12_a_session_ends_14_days_after_its_last_use_and_30_days_after_its_beginning() -> None:
-    assert rules.is_alive(session(), account(), NOON + timedelta(days=14, seconds=-1))
-    assert not rules.is_alive(session(), account(), NOON + timedelta(days=14))
+    assert rules.sessions.is_alive(session(), account(), NOON + timedelta(days=14, seconds=-1))
+    assert not rules.sessions.is_alive(session(), account(), NOON + timedelta(days=14))
     used = NOON + timedelta(days=20)
-    idle_at, ends_at = rules.ends_of(["user"], NOON, used)
+    idle_at, ends_at = rules.sessions.ends_of(["user"], NOON, used)
     late = session(last_used_at=used, idle_at=idle_at, ends_at=ends_at)
-    assert rules.is_alive(late, account(), NOON + timedelta(days=30, seconds=-1))
-    assert not rules.is_alive(late, account(), NOON + timedelta(days=30))
+    assert rules.sessions.is_alive(late, account(), NOON + timedelta(days=30, seconds=-1))
+    assert not rules.sessions.is_alive(late, account(), NOON + timedelta(days=30))
 
 
 def test_a12_an_admins_session_is_shorter_also_if_it_began_as_a_members() -> None:
     admin = account(roles=["user", "admin"])
-    assert rules.is_alive(session(), admin, NOON + timedelta(minutes=59))
-    assert not rules.is_alive(session(), admin, NOON + timedelta(hours=1))
+    assert rules.sessions.is_alive(session(), admin, NOON + timedelta(minutes=59))
+    assert not rules.sessions.is_alive(session(), admin, NOON + timedelta(hours=1))
     used = session(last_used_at=NOON + timedelta(hours=11, minutes=30))
-    assert rules.is_alive(used, admin, NOON + timedelta(hours=11, minutes=59))
-    assert not rules.is_alive(used, admin, NOON + timedelta(hours=12))
+    assert rules.sessions.is_alive(used, admin, NOON + timedelta(hours=11, minutes=59))
+    assert not rules.sessions.is_alive(used, admin, NOON + timedelta(hours=12))
 
 
 def test_a_session_is_dead_when_it_was_ended_or_its_account_moved_on() -> None:
-    assert not rules.is_alive(session(ended_at=NOON), account(), NOON)
-    assert not rules.is_alive(session(), account(epoch=1), NOON)
-    assert not rules.is_alive(session(), account(disabled=True), NOON)
-    assert not rules.is_alive(session(), account(id="bob"), NOON)
+    assert not rules.sessions.is_alive(session(ended_at=NOON), account(), NOON)
+    assert not rules.sessions.is_alive(session(), account(epoch=1), NOON)
+    assert not rules.sessions.is_alive(session(), account(disabled=True), NOON)
+    assert not rules.sessions.is_alive(session(), account(id="bob"), NOON)
 
 
 def test_a10_only_the_immediate_parent_comes_again_and_only_for_ten_seconds() -> None:
     rotated = session(previous=b"parent", previous_at=NOON)
-    assert rules.is_lost_answer(rotated, b"parent", NOON + timedelta(seconds=10))
-    assert not rules.is_lost_answer(rotated, b"parent", NOON + timedelta(seconds=10, milliseconds=1))
-    assert not rules.is_lost_answer(rotated, b"grandparent", NOON)
-    assert not rules.is_lost_answer(session(), b"parent", NOON)
+    assert rules.sessions.is_lost_answer(rotated, b"parent", NOON + timedelta(seconds=10))
+    assert not rules.sessions.is_lost_answer(rotated, b"parent", NOON + timedelta(seconds=10, milliseconds=1))
+    assert not rules.sessions.is_lost_answer(rotated, b"grandparent", NOON)
+    assert not rules.sessions.is_lost_answer(session(), b"parent", NOON)
 
 
 async def test_a_refresh_token_shows_by_itself_that_it_is_ours() -> None:

@@ -11,7 +11,8 @@ import pytest_asyncio
 from msingi.kit import clock, idempotency
 from msingi.kit.testing import PASSWORD, PEOPLE, Client, House, World, house_of
 from msingi.products.accounts import session_secrets
-from msingi.products.accounts.models import accounts, sessions
+from msingi.products.accounts.models.people import accounts
+from msingi.products.accounts.models.sessions import sessions
 from msingi.products.accounts.product import product
 from msingi.products.accounts.tests.people import Tokens, sign_in, signed_in, with_token
 

@@ -13,7 +13,7 @@ from msingi.kit.errors import AlreadyExists
 from msingi.kit.tokens import SigningKey
 from msingi.kit.unit import guarded
 from msingi.products.accounts import queries
-from msingi.products.accounts.models import StoredKey, stored_keys
+from msingi.products.accounts.models.signing_keys import StoredKey, stored_keys
 
 SIGNS_FOR = timedelta(days=90)
 ANNOUNCED = timedelta(hours=24)  # before it signs, so that everybody who keeps a copy of the keys has it by then
@@ -45,8 +45,10 @@ async def signing_key() -> SigningKey:
 async def _key_in_use() -> SigningKey:
     """The stored key whose time it is; a new one, at once, if there is none that this house's secret opens."""
     while True:
-        newest = await queries.newest_key()  # read first: who finds none in use then makes its successor, or loses
-        stored = await queries.key_in_use()
+        newest = (
+            await queries.signing_keys.newest_key()
+        )  # read first: who finds none in use then makes its successor, or loses
+        stored = await queries.signing_keys.key_in_use()
         if stored is not None:
             try:
                 return _opened(stored)
@@ -57,7 +59,7 @@ async def _key_in_use() -> SigningKey:
 
 async def renew() -> None:
     """Make the next key when the newest has but a day left to sign. Doing it again, or twice at once, is harmless."""
-    newest = await queries.newest_key()
+    newest = await queries.signing_keys.newest_key()
     if newest is not None and now() >= newest.signs_from + SIGNS_FOR - ANNOUNCED:
         await _succeed(newest, now() + ANNOUNCED)
 
