@@ -100,10 +100,8 @@ async def test_two_admins_who_remove_each_other_leave_one(world: World) -> None:
 
 
 async def test_of_two_who_change_a_password_at_once_one_does(world: World) -> None:
-    ann = sessions.actor_of(
-        (await sessions.open_session(await accounts.get("ann"), "token", Visitor(), ["pwd"])).session,
-        await accounts.get("ann"),
-    )
+    account = await accounts.get("ann")
+    ann = sessions.actor_of((await sessions.open_session(account, "token", Visitor(), ["pwd"])).session, account)
     forms = [PasswordChange(current_password=PASSWORD, new_password=f"{GOOD} {number}") for number in range(2)]
     results = await asyncio.gather(*(outcome(people.change_password(ann, form)) for form in forms))
     assert [each for each in results if isinstance(each, str)] in (["stale"], ["wrong_password"])

@@ -9,48 +9,13 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
-from msingi.kit.testing import PASSWORD, Client, World, access_table
+from msingi.kit.testing import PASSWORD, Client, World
 from msingi.products.accounts import contract, hashing
 from msingi.products.accounts.contract import PasswordChanged, Person, UserDisabled, UserRegistered
 from msingi.products.accounts.models.people import accounts
 from msingi.products.accounts.product import product
+from msingi.products.accounts.tests.access.people import GOOD, NEW
 from msingi.products.accounts.tests.people import sign_in, signed_in, with_token
-
-GOOD = "seven herons over the lake"
-NEW: dict[str, Any] = {"email": "jane@example.org", "password": GOOD, "name": "Jane"}
-
-test_access = access_table(
-    product,
-    """
-                                  nobody  ann  admin
-    POST   /register              201     201  201
-    POST   /sign-in               200     200  200
-    POST   /refresh               401     401  401
-    POST   /sign-out              401     204  204
-    GET    /me                    401     200  200
-    PATCH  /me                    401     200  200
-    POST   /me/password           401     200  200
-    GET    /csrf                  401     403  403
-    GET    /sessions              401     200  200
-    DELETE /sessions              401     204  204
-    DELETE /sessions/of-nobody    401     404  404
-    GET    /users                 401     403  200
-    POST   /users                 401     403  201
-    GET    /users/bob             401     403  200
-    GET    /users/nobody          401     403  404
-    PATCH  /users/bob             401     403  200
-    GET    /.well-known/jwks.json 200     200  200
-    """,
-    body={
-        "POST /register": NEW,
-        "POST /users": NEW,
-        "POST /sign-in": {"email": "bob@msingi.test", "password": PASSWORD},
-        "POST /refresh": {"refresh_token": "rt1_nothing"},
-        "POST /me/password": {"current_password": PASSWORD, "new_password": GOOD},
-        "PATCH": {"name": "Bobby"},
-    },
-)
-
 
 # ---- registering
 
