@@ -6,6 +6,7 @@ and a product's are found under its name. What ends in `.html` escapes all that 
 
 import asyncio
 import hashlib
+import inspect
 import json
 import mimetypes
 import re
@@ -27,7 +28,7 @@ from msgspec import Struct
 from msgspec import inspect as mi
 
 from msingi.kit import csrf, state
-from msingi.kit.errors import InvalidFields, NotFound, UnsupportedMedia
+from msingi.kit.errors import InvalidFields, NotFound, Problem, UnsupportedMedia
 
 AnyRequest = Request[Any, Any, Any]
 F = TypeVar("F", bound=Struct)
@@ -58,7 +59,8 @@ def page(
 ) -> Response[str]:
     """The page of a template; to HTMX only its `block`, unless the template has none of that name.
 
-    Templates know, beside `context`: `request`, `actor` (or None), `language`, `_` (translates), `csrf` (makes a
+    Templates know, beside `context`: `request`, `actor` (or None), `language`, `_` (translates), `said` (a problem in
+    words), `csrf` (makes a
     token for a form's `_csrf` field or HTMX's header `X-CSRF-Token`) and `static` (the address of a file). A block that
     is sent alone sees no import that stands outside of it.
     """
@@ -68,6 +70,7 @@ def page(
         "actor": actor,
         "language": language,
         "_": partial(translate, language=language, owner=name.partition("/")[0]),
+        "said": partial(said, language=language, owner=name.partition("/")[0]),
         "csrf": lambda: csrf.token_for(_session(request)),
         "frame": _frame[0][0],
         **_frame[0][1](request),
@@ -234,6 +237,11 @@ def translate(text: str, language: str, owner: str = "kit") -> str:
         return text
     owners = (owner, "kit", _frame[0][0].partition("/")[0])
     return next((found for each in owners if (found := _words(each, language).get(text))), text)
+
+
+def said(problem: Problem, language: str, owner: str = "kit") -> str:
+    """What a problem says to a person, with the numbers of the case."""
+    return translate(inspect.cleandoc(type(problem).__doc__ or ""), language, owner).format(**problem.details)
 
 
 def _words(owner: str, language: str) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """How an answer goes out: what was made as a Struct gets the headers that follow from it; what failed, a problem."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from litestar.response import Redirect
 from litestar.response.base import ASGIResponse
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, PyMongoError, WTimeoutError
 
+from msingi.kit import pages
+from msingi.kit.auth import InsufficientUserAuthentication
 from msingi.kit.db import Page
 from msingi.kit.errors import Busy, Invalid, InvalidFields, Malformed, NotFound, Problem, SignInFirst
 from msingi.kit.problem_json import MEDIA_TYPE, document
@@ -51,17 +54,30 @@ def created(view: T, location: str) -> KitResponse[T]:
     return KitResponse(view, status_code=201, headers={"Location": location})
 
 
-def reply_of(problem: Problem, request: AnyRequest) -> Response[dict[str, Any]]:
-    """A Problem as `application/problem+json` (RFC 9457)."""
+def reply_of(problem: Problem, request: AnyRequest) -> Response[Any]:
+    """A Problem as `application/problem+json` (RFC 9457); as a page to who looks at one in a browser."""
+    if not request.scope["path"].startswith("/v1/") and "text/html" in request.headers.get("accept", ""):
+        reply = pages.page("kit/problem.html", request, status=problem.status, problem=problem)
+        reply.headers.update(problem.headers)
+        return reply
     body = document(problem, request.scope["state"].get("request_id", ""))
     return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
 
 
 def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
-    """What a product or the kit raised on purpose. Who opens a page without signing in is led to where one does."""
+    """What a product or the kit raised on purpose.
+
+    Who opens a page without signing in is led to where one does, and whose proof is too old to where one renews it:
+    from there back to the page, or to the one that a route's `back="/…"` names.
+    """
     handler = request.scope.get("route_handler")
-    if isinstance(problem, SignInFirst) and handler is not None and handler.opt.get("page") and request.method == "GET":
-        return Redirect(f"/sign-in?{urlencode({'back': request.scope['path']})}", status_code=303)
+    opt: Mapping[str, Any] = handler.opt if handler is not None else {}
+    if opt.get("page") is True:
+        back = urlencode({"back": opt.get("back") or request.scope["path"]})
+        if isinstance(problem, InsufficientUserAuthentication):
+            return Redirect(f"/step-up?{back}", status_code=303)
+        if isinstance(problem, SignInFirst) and request.method == "GET":
+            return Redirect(f"/sign-in?{back}", status_code=303)
     return reply_of(problem, request)
 
 

@@ -94,3 +94,20 @@ async def test_i1_no_way_back_breaks_the_redirect() -> None:
             assert (await client.get(path)).status_code == 200
         led = await client.get("/jobs")
         assert (led.status_code, urlsplit(led.headers["location"]).path) == (303, "/sign-in")
+
+
+async def test_who_looks_in_a_browser_reads_a_problem_and_a_program_gets_json() -> None:
+    app = kit_app.build(test_settings(), [], pages=routes.routes)
+    async with (
+        lifespan(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://msingi.test") as client,
+    ):
+        seen = await client.get("/nowhere", headers={"accept": "text/html,*/*;q=0.8", "accept-language": "sw"})
+        assert seen.status_code == 404
+        assert seen.headers["content-type"].startswith("text/html")
+        assert "Hakuna kitu kama hicho" in seen.text
+        assert "default-src" in seen.headers["content-security-policy"]
+        told = await client.get("/nowhere")
+        assert (told.status_code, told.json()["code"]) == (404, "not_found")
+        api = await client.get("/v1/nowhere", headers={"accept": "text/html"})
+        assert api.json()["code"] == "not_found"
