@@ -257,11 +257,14 @@ class Client:
 
     def url(self, path: str) -> str:
         """`/boards` is short for `/v1/<product>/boards`; what begins with `/v1/`, `/.` or `//` is meant as it is."""
-        if path.startswith(("/v1/", "/.")):
-            return path
-        if path.startswith("//"):
-            return path[1:]
-        return f"/v1/{self.house.products[0].name}{path}"
+        return address_of(path, self.house.products[0].name)
+
+
+def address_of(path: str, product: str) -> str:
+    """The whole of a path that is given in short."""
+    if path.startswith("//"):
+        return path[1:]
+    return path if path.startswith(("/v1/", "/.")) else f"/v1/{product}{path}"
 
 
 def _several(expect: int | Sequence[int]) -> Sequence[int]:
@@ -345,6 +348,6 @@ def _routes(product: Product) -> Iterator[tuple[str, str]]:
 
 
 def _matches(template: str, path: str, name: str) -> bool:
-    whole = path if path.startswith(("/v1/", "/.")) else f"/v1/{name}{path}"
+    whole = address_of(path, name)
     pattern = re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))
     return re.fullmatch(pattern.rstrip("/") or "/", whole.rstrip("/") or "/") is not None

@@ -9,6 +9,7 @@ from msingi.products.accounts.models.people import accounts, guards
 from msingi.products.accounts.models.sessions import sessions as kept_sessions
 from msingi.products.accounts.models.signing_keys import stored_keys
 from msingi.products.accounts.models.tickets import tickets
+from msingi.products.accounts.pages import page_routes
 from msingi.products.accounts.routes import root_routes, routes
 from msingi.products.accounts.routes.sessions import session_in_path
 
@@ -20,7 +21,7 @@ product = Product(
     title="Accounts",
     summary="Who is who: registering, signing in, sessions that end at once for everybody, and who may do what.",
     routes=routes,
-    root_routes=root_routes,
+    root_routes=[*root_routes, *page_routes],
     dependencies={"session": session_in_path},
     stores=[accounts, kept_sessions, stored_keys, guards, tickets],
     work=[jobs],
