@@ -13,7 +13,8 @@ from litestar.params import JSONBody as Body
 
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging, Where, is_storable, plain
-from msingi.kit.errors import Invalid, InvalidFields, SignInFirst
+from msingi.kit.errors import Invalid, SignInFirst
+from msingi.kit.reading import read_texts
 
 __all__ = ["DEPENDENCIES", "Body", "Filters", "Given", "Path", "Query", "delete", "get", "patch", "post", "put"]
 
@@ -101,12 +102,7 @@ async def given_actor(request: AnyRequest) -> Actor:
 async def given_page(request: AnyRequest) -> Paging:
     """`limit`, `after` and `sort` of the query string. Raises InvalidFields."""
     asked = {name: value for name, value in request.query_params.items() if name in PAGING and value != ""}
-    try:
-        return msgspec.convert(asked, Paging, strict=False)
-    except msgspec.ValidationError as fault:
-        text, _, pointer = str(fault).partition(" - at `$.")
-        error = {"pointer": "/" + pointer.rstrip("`"), "in": "query", "message": text}
-        raise InvalidFields(errors=[error]) from None
+    return read_texts(Paging, asked, "query")
 
 
 async def given_where(request: AnyRequest) -> Where:

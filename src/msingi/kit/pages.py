@@ -28,7 +28,8 @@ from msgspec import Struct
 from msgspec import inspect as mi
 
 from msingi.kit import csrf, state
-from msingi.kit.errors import InvalidFields, NotFound, Problem, UnsupportedMedia
+from msingi.kit.errors import NotFound, Problem, UnsupportedMedia
+from msingi.kit.reading import read_texts
 
 AnyRequest = Request[Any, Any, Any]
 F = TypeVar("F", bound=Struct)
@@ -124,11 +125,7 @@ async def form_of(request: AnyRequest, kind: type[F]) -> F:
         raise csrf.CrossSite(reason=f"the field {csrf.FIELD} is missing or belongs to another session")
     several = _lists_of(kind)
     given = {name: form.getall(name) if name in several else form[name] for name in form if name != csrf.FIELD}
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as fault:
-        message, _, pointer = str(fault).partition(" - at `$.")
-        raise InvalidFields(errors=[{"pointer": f"/{pointer[:-1]}", "in": "body", "message": message}]) from None
+    return read_texts(kind, given, "body")
 
 
 @lru_cache(maxsize=256)

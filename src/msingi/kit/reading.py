@@ -124,45 +124,59 @@ def _children(value: Any) -> list[Any]:
     return [each for each in found if isinstance(each, (dict, list))]
 
 
-def field_errors(kind: Any, raw: Any) -> list[dict[str, str]]:
+def read_texts(kind: type[R], texts: Any, place: str) -> R:
+    """What a query string or a page's form says, as a Struct: all values are text, so `"3"` is a number here.
+
+    `place` is where it stands: `query` or `body`. Raises InvalidFields, which names every fault.
+    """
+    try:
+        return msgspec.convert(texts, kind, strict=False)
+    except msgspec.ValidationError as fault:
+        errors = field_errors(kind, texts, place, strict=False)
+        raise InvalidFields(errors=errors or [{"pointer": "", "in": place, "message": str(fault)}]) from None
+
+
+def field_errors(kind: Any, raw: Any, place: str = "body", *, strict: bool = True) -> list[dict[str, str]]:
     """All that is wrong with a decoded JSON value, held against a msgspec type: `[{"pointer", "in", "message"}, …]`.
 
     `pointer` is a JSON Pointer (RFC 6901) into the body. msgspec by itself stops at the first fault; here every field
     of every nested Struct and list is looked at, up to MOST_FAULTS. An empty list means that the value will do.
-    A number that comes as text is a fault.
+    A number that comes as text is a fault, if `strict`.
     """
     found: list[dict[str, str]] = []
-    for pointer, message in _faults(kind, raw, ""):
-        found.append({"pointer": pointer, "in": "body", "message": message})
+    for pointer, message in _faults(kind, raw, "", strict):
+        found.append({"pointer": pointer, "in": place, "message": message})
         if len(found) == MOST_FAULTS:
             break
     return found
 
 
-def _faults(kind: Any, raw: Any, pointer: str) -> Iterator[tuple[str, str]]:
+def _faults(kind: Any, raw: Any, pointer: str, strict: bool) -> Iterator[tuple[str, str]]:
     wanted = _container(kind, raw)
     parts: Callable[[], Iterator[tuple[str, str]]] | None = None
     if isinstance(raw, dict) and _is_struct(wanted):
-        parts = lambda: _faults_of_fields(wanted, raw, pointer)  # noqa: E731
+        parts = lambda: _faults_of_fields(wanted, raw, pointer, strict)  # noqa: E731
     elif isinstance(raw, list) and get_origin(wanted) in (list, set, frozenset, tuple) and get_args(wanted):
-        parts = lambda: _faults_of_items(get_args(wanted)[0], raw, pointer)  # noqa: E731
+        parts = lambda: _faults_of_items(get_args(wanted)[0], raw, pointer, strict)  # noqa: E731
     some = False
     for fault in parts() if parts else ():
         some = True
         yield fault
     if not some:
         # The parts are right each by itself; what is left is a fault of the whole: its length, its __post_init__.
-        yield from _fault_of_whole(kind, raw, pointer)
+        yield from _fault_of_whole(kind, raw, pointer, strict)
 
 
-def _faults_of_fields(kind: type[Struct], raw: dict[str, Any], pointer: str) -> Iterator[tuple[str, str]]:
+def _faults_of_fields(
+    kind: type[Struct], raw: dict[str, Any], pointer: str, strict: bool
+) -> Iterator[tuple[str, str]]:
     config = kind.__struct_config__
     names = {config.tag_field} if config.tag_field else set()
     for each in msgspec.structs.fields(kind):
         name = each.encode_name
         names.add(name)
         if name in raw:
-            yield from _faults(each.type, raw[name], f"{pointer}/{_escaped(name)}")
+            yield from _faults(each.type, raw[name], f"{pointer}/{_escaped(name)}", strict)
         elif each.required:
             yield f"{pointer}/{_escaped(name)}", "This is required"
     if config.forbid_unknown_fields:
@@ -170,14 +184,14 @@ def _faults_of_fields(kind: type[Struct], raw: dict[str, Any], pointer: str) -> 
             yield f"{pointer}/{_escaped(name)}", "There is no such field"
 
 
-def _faults_of_items(kind: Any, raw: list[Any], pointer: str) -> Iterator[tuple[str, str]]:
+def _faults_of_items(kind: Any, raw: list[Any], pointer: str, strict: bool) -> Iterator[tuple[str, str]]:
     for index, item in enumerate(raw):
-        yield from _faults(kind, item, f"{pointer}/{index}")
+        yield from _faults(kind, item, f"{pointer}/{index}", strict)
 
 
-def _fault_of_whole(kind: Any, raw: Any, pointer: str) -> Iterator[tuple[str, str]]:
+def _fault_of_whole(kind: Any, raw: Any, pointer: str, strict: bool) -> Iterator[tuple[str, str]]:
     try:
-        msgspec.convert(raw, kind, dec_hook=default_deserializer)
+        msgspec.convert(raw, kind, strict=strict, dec_hook=default_deserializer)
     except msgspec.ValidationError as fault:
         message, _, path = str(fault).partition(" - at `$")
         yield pointer + _pointer(path.rstrip("`")), message

@@ -45,7 +45,7 @@ def gone_well(path: str, done: str = "saved") -> Redirect:
 
 
 def to_show(problem: Problem) -> Problem:
-    """A problem that the form's page shows to the person. What is ours to solve, or asks to sign in, is raised again."""
+    """A problem that the form's page shows to the person. What is ours, or asks to sign in, is raised again."""
     if problem.status >= 500 or isinstance(problem, SignInFirst):
         raise problem
     return problem
