@@ -139,9 +139,10 @@ def serving(
     *,
     products: Sequence[str] = (),
     parts: Sequence[str] = ("web", "worker"),
+    empty: bool = True,
     **environ: str,
 ) -> Iterator[Served]:
-    """These products (or all) with their demo people, on empty databases; everything is ended at the end."""
+    """These products (or all) with their demo people, on databases that are emptied; everything is ended at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics").mkdir(exist_ok=True)
     port, password = preflight.free_port("127.0.0.1"), preflight.make_password()
@@ -162,7 +163,8 @@ def serving(
     }
     served = Served(folder, kept | known | environ, password)
     try:
-        _empty(served.settings)
+        if empty:
+            _empty(served.settings)
         subprocess.run(cli.ours("prepare", "--demo"), env=served.environ, check=True, capture_output=True, timeout=60)
         for part in reversed(parts):
             served.start(part)

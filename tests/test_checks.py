@@ -58,8 +58,8 @@ def test_a_broken_promise_is_named_by_its_own_check_and_no_other(fault: str, tit
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", checks.NAMES)
-def test_our_own_server_passes_every_check_of_every_suite(name: str, served_house: str) -> None:
+@pytest.mark.parametrize("name", [name for name in checks.NAMES if name != "accounts"])  # see test_account_drills
+def test_our_own_server_passes_every_check_of_a_suite(name: str, served_house: str) -> None:
     done = CliRunner().invoke(command, [name, "--url", served_house, "--json"])
     told = json.loads(done.output)
     assert [each for each in told["checks"] if each["outcome"] == "failed"] == []

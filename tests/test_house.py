@@ -43,6 +43,18 @@ ANNS = {
     "reminder_id": "cash",
     "session_id": "nobody-s",
     "user_id": "ann",
+    "organisation_id": "farm",
+    "account_id": "bob",
+    "invitation_id": "nobody-s",
+    "passkey_id": "nobody-s",
+    "connection_id": "nobody-s",
+    "consent_id": "nobody-s",
+    "client_id": "nobody-s",
+    "export_id": "nobody-s",
+    "name": "accounts.people",
+    "key_id": "nobody-s",
+    "role_name": "user",
+    "limit_name": "accounts_swap_api_key",
     "version": "1",
 }
 LEAKS = re.compile(
@@ -229,7 +241,7 @@ def _below(kind: type[Any]) -> set[type[Any]]:
 def test_d4_no_password_or_token_gets_into_a_log_the_metrics_redis_or_plain_into_the_database(served: Served) -> None:
     mark = secrets.token_hex(8)
     password, wrong, newer = (f"{kind} {mark} {secrets.token_hex(8)}" for kind in ("right", "wrong", "newer"))
-    form = {"email": f"{mark}@msingi.test", "password": password, "name": "Canary"}
+    form = {"email": f"{mark}@msingi.test", "password": password, "name": f"Canary {mark}"}
     key = {"Idempotency-Key": mark}
     said: list[httpx.Response] = []
     with served.client() as client:
@@ -258,6 +270,7 @@ def test_d4_no_password_or_token_gets_into_a_log_the_metrics_redis_or_plain_into
     assert mark in places["mongo"]  # the account is there, so this looks in the right place
     for name, text in places.items():
         assert [canary for canary in canaries if canary in text] == [], name
+    assert [name for name in ("logs", "mongo", "redis") if form["email"] in places[name]] == []
     house = [served.environ["MSINGI_SECRET"], served.password]
     assert [secret for secret in house for text in places.values() if secret in text] == []
 

@@ -216,6 +216,119 @@ def seed(product: str) -> None:
     click.echo(f"Planted {product}." if planted else f"{product} holds data already; nothing was planted.")
 
 
+# ---- the keys and the log that nobody may touch
+
+
+@main.group()
+def keys() -> None:
+    """The keys that data is sealed with, and the secret that they are wrapped under."""
+
+
+@keys.command("show")
+@plainly
+def show_keys() -> None:
+    """List the keys, and how far what they seal has been sealed anew."""
+    settings, products, _ = _house()
+    import_module("msingi.keys").show(settings, products)
+
+
+@keys.command("renew")
+@plainly
+def renew_keys() -> None:
+    """Make a new data key: what is written is sealed with it, and the worker seals the rest anew."""
+    settings, products, _ = _house()
+    import_module("msingi.keys").renew(settings, products)
+
+
+@keys.command("reseal")
+@plainly
+def reseal_keys() -> None:
+    """Seal anew at once what older keys seal; the worker does so by itself in time."""
+    settings, products, _ = _house()
+    import_module("msingi.keys").reseal(settings, products)
+
+
+@keys.command("rewrap")
+@plainly
+def rewrap_keys() -> None:
+    """Let MSINGI_SECRET alone open the keys: the last step of changing it."""
+    settings, products, _ = _house()
+    import_module("msingi.keys").rewrap(settings, products)
+
+
+@main.group()
+def audit() -> None:
+    """The log of what happened to people's access."""
+
+
+@audit.command("verify")
+@click.option("--anchor", default="", help="One that was kept elsewhere: `audit_anchor` in the worker's log.")
+@plainly
+def verify_audit(anchor: str) -> None:
+    """Walk the chain of entries; name the first that was edited, deleted or inserted, and fail."""
+    settings, products, _ = _house()
+    if not import_module("msingi.keys").verify(settings, products, anchor):
+        sys.exit(1)
+
+
+# ---- passwords that are known to others
+
+
+@main.group()
+def breaches() -> None:
+    """Lists of passwords that were found in breaches, which nobody may choose."""
+
+
+@breaches.command("build")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("to", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--shortest", type=click.IntRange(1, 128), default=15, show_default=True, help="Leave out shorter ones.")
+@click.option("--first", type=click.IntRange(1), help="Take the first so many: the most frequent.")
+@plainly
+def build_breaches(source: Path, to: Path, shortest: int, first: int | None) -> None:
+    """Make a filter of SOURCE (a password a line, or a zip of such a file) for MSINGI_BREACHED_PASSWORDS."""
+    try:
+        made = import_module("msingi.products.accounts.breaches").build(source, to, shortest=shortest, first=first)
+    except (ValueError, OSError) as fault:
+        raise CannotStart(str(fault)) from fault
+    click.echo(f"{made} passwords in {to}, {to.stat().st_size} bytes")
+
+
+# ---- who runs it
+
+
+@main.group()
+def admin() -> None:
+    """The first admin, and the next one when nobody can let them in any more."""
+
+
+@admin.command("add")
+@click.argument("email")
+@click.option("--name", default="Admin", show_default=True, help="What they are called.")
+@plainly
+def add_admin(email: str, name: str) -> None:
+    """Make an admin with the address EMAIL; asks for a password, or reads it from standard input.
+
+    Somebody who has an account already keeps their password.
+    """
+    import_module("msingi.admins").add(_house(["accounts"]), email, name, _asked_password)
+
+
+def _asked_password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password: str = click.prompt("Password (15 characters at least)", hide_input=True, confirmation_prompt=True)
+    return password
+
+
+@admin.command("grant")
+@click.argument("email")
+@plainly
+def grant_admin(email: str) -> None:
+    """Make an admin of somebody who has an account with the address EMAIL."""
+    import_module("msingi.admins").grant(_house(["accounts"]), email)
+
+
 # ---- looking at it
 
 

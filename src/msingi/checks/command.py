@@ -1,5 +1,7 @@
 """`msingi check …`: the suites on the command line."""
 
+from typing import Any
+
 import click
 
 from msingi.checks.running import NAMES, run
@@ -14,6 +16,12 @@ from msingi.checks.running import NAMES, run
 @click.option("--admin-password", default="", help="The admin's password; better: MSINGI_CHECK_ADMIN=address:password.")
 @click.option("--anonymous", is_flag=True, help="The server has no sign-in.")
 @click.option("--only", default="", help="Run only checks whose title has this in it.")
+@click.option(
+    "--smtp", type=click.IntRange(1, 65535), help="Receive letters here; the server has SMTP_URL=smtp://localhost:PORT."
+)
+@click.option(
+    "--require", default="", help="What the server may not leave out: all, or names such as organisations,openid."
+)
 def check(
     name: str,
     url: str,
@@ -23,8 +31,12 @@ def check(
     admin_password: str,
     anonymous: bool,
     only: str,
+    smtp: int | None,
+    require: str,
 ) -> None:
     """Check from outside whether a server keeps the contract in docs/contracts/NAME.md."""
     admin = (admin_email, admin_password) if admin_email else None
-    code = run(name, url, as_json, accounts_url=accounts_url, admin=admin, anonymous=anonymous, only=only)
+    wanted = frozenset(filter(None, require.replace(" ", "").split(",")))
+    who: dict[str, Any] = {"accounts_url": accounts_url, "admin": admin, "anonymous": anonymous}
+    code = run(name, url, as_json, **who, only=only, smtp=smtp, required=wanted)
     raise SystemExit(code)

@@ -4,16 +4,22 @@ import json
 import os
 import random
 import re
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
+
+from msingi.checks.letters import Letters
 
 PATIENCE = 30.0  # seconds that a slow server may take for one answer
 POLITENESS = 120.0  # the longest Retry-After that is waited for
@@ -39,12 +45,13 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, with what was asked for it."""
+    """One answer, with what was asked for it, and how many seconds it took."""
 
     asked: str
     status: int
     headers: httpx.Headers
     content: bytes
+    seconds: float = 0.0
 
     @property
     def data(self) -> Any:
@@ -56,7 +63,7 @@ class Answer:
 
     @property
     def came(self) -> str:
-        return f"{self.status} {_short(self.content.decode('utf-8', 'replace'))}".strip()
+        return f"{self.status} {_short(_without_tokens(self.content.decode('utf-8', 'replace')))}".strip()
 
     def want(self, *statuses: int, should: str = "", hint: str = "") -> "Answer":
         """This answer, if it has one of these statuses; else the check has failed."""
@@ -144,15 +151,17 @@ class Caller:
             sent.setdefault("Content-Type", "application/json")
         asked = _asked(method, path, params, content, headers)
         for attempt in range(tries):
+            began = time.perf_counter()
             try:
                 reply = self.http.request(method, url, params=params, content=content, headers=sent)
             except httpx.HTTPError as error:
                 raise Failed(asked, f"no answer: {type(error).__name__} {error}".strip(), "an answer") from None
+            took = time.perf_counter() - began
             wait = _to_be_waited(reply) if attempt < tries - 1 else None
             if wait is None:
                 break
             time.sleep(wait)
-        return Answer(asked, reply.status_code, reply.headers, reply.content)
+        return Answer(asked, reply.status_code, reply.headers, reply.content, took)
 
     def authorization(self) -> dict[str, str]:
         """The header that says who this is, signed in anew shortly before the token ends."""
@@ -174,13 +183,46 @@ class World:
     anonymous: bool = False
     admin_email: str = ""
     admin_password: str = ""
-    http: httpx.Client = field(default_factory=lambda: _http())
+    smtp: Letters | None = None
+    required: frozenset[str] = frozenset()
+    places: "Places" = field(init=False)
+    http: httpx.Client = field(init=False)
+    offered: "dict[str, Answer]" = field(default_factory=dict)
+    at_the_end: list[Callable[[], object]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.url)
+        self.http = _http(self.places)
 
     def __enter__(self) -> "World":
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Put away what the checks left at the server, as far as it still answers."""
+        for act in reversed(self.at_the_end):
+            with suppress(Failed, Skipped):
+                act()
         self.http.close()
+
+    @property
+    def letters(self) -> Letters:
+        """The letters that the server writes, if it was told to bring them here."""
+        if self.smtp is None:
+            raise Skipped("needs letters: --smtp PORT, and at the server SMTP_URL=smtp://localhost:PORT")
+        return self.smtp
+
+    def need_letters(self) -> "Letters":
+        """The same, for a check that is to be skipped before it has made anything."""
+        return self.letters
+
+    def offers(self, part: "Part") -> Answer | None:
+        """None if the server has this part, or is required to; else the answer that says that it has not."""
+        if self.required & {part.name, "all"}:
+            return None
+        if part.name not in self.offered:
+            self.offered[part.name] = part.probe(self)
+        answer = self.offered[part.name]
+        return answer if answer.status in (404, 405) else None
 
     @cached_property
     def nobody(self) -> Caller:
@@ -241,16 +283,26 @@ class World:
             raise Skipped("needs sign-in, and this server is checked without")
 
 
-Outcome = Literal["passed", "failed", "skipped"]
+Outcome = Literal["passed", "failed", "skipped", "not offered"]
+Act = Callable[[World], str | None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a server may leave out as a whole: it does so if it answers `probe` with 404."""
+
+    name: str
+    probe: Callable[[World], Answer]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise, and how it is tried."""
+    """One promise, and how it is tried; `act` may return a figure to tell."""
 
     title: str
-    act: Callable[[World], None]
+    act: Act
     hint: str = ""
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +316,7 @@ class Result:
     came: str = ""
     should: str = ""
     hint: str = ""
+    figure: str = ""
 
     @property
     def members(self) -> dict[str, Any]:
@@ -274,11 +327,15 @@ class Result:
 SUITES: dict[str, list[Check]] = {}
 
 
-def check(title: str, *, hint: str = "") -> Callable[[Callable[[World], None]], Callable[[World], None]]:
-    """Register a function as a check of the suite whose module it stands in; `hint` is shown when it fails."""
+def check(title: str, *, hint: str = "", part: Part | None = None) -> Callable[[Act], Act]:
+    """Register a function as a check of the suite that it stands in (`checks/<suite>.py`, or a file of that folder).
 
-    def keep(act: Callable[[World], None]) -> Callable[[World], None]:
-        SUITES.setdefault(act.__module__.rpartition(".")[2], []).append(Check(title, act, hint))
+    `hint` is shown when it fails. `part` is what a server may leave out.
+    """
+
+    def keep(act: Act) -> Act:
+        suite = act.__module__.removeprefix(f"{__package__}.").partition(".")[0]
+        SUITES.setdefault(suite, []).append(Check(title, act, hint, part))
         return act
 
     return keep
@@ -287,12 +344,16 @@ def check(title: str, *, hint: str = "") -> Callable[[Callable[[World], None]], 
 def try_one(one: Check, world: World) -> Result:
     """Run one check. Whatever it stumbles over is a result, so that the others still run."""
     began = time.monotonic()
+    world.places.move()
 
     def result(outcome: Outcome, **more: str) -> Result:
         return Result(one.title, outcome, round(time.monotonic() - began, 3), **more)
 
     try:
-        one.act(world)
+        missing = world.offers(one.part) if one.part else None
+        if missing is not None and one.part is not None:
+            return result("not offered", hint=f"{missing.asked} → {missing.status}; --require {one.part.name} insists")
+        figure = one.act(world) or ""
     except Failed as failed:
         found = {"asked": failed.asked, "came": failed.came, "should": failed.should, "hint": failed.hint or one.hint}
         return result("failed", **found)
@@ -302,7 +363,7 @@ def try_one(one: Check, world: World) -> Result:
         # An answer of another shape than any check looked for: the server's fault, told as well as can be.
         came = f"{type(error).__name__}: {error}"
         return result("failed", came=came, should="answers of the shape in the contract", hint=one.hint)
-    return result("passed")
+    return result("passed", figure=figure)
 
 
 def together(*acts: Callable[[], Answer]) -> list[Answer]:
@@ -355,11 +416,55 @@ def admin_in(environ: "os._Environ[str] | dict[str, str]") -> tuple[str, str]:
     return email, password
 
 
-def _http() -> httpx.Client:
-    # Room for thirty requests at once, so that nothing waits here when the server is to see a race.
-    limits = httpx.Limits(max_connections=60, max_keepalive_connections=30)
+class Places(httpx.BaseTransport):
+    """Where the checks come from: limits for one caller are not to be used up by checks of something else.
+
+    A server on this machine sees each check come from another loopback address, where the system lets it (Linux does).
+    Any other server sees one caller, and its limits are waited out.
+    """
+
+    def __init__(self, url: str) -> None:
+        host = urlsplit(url).hostname or ""
+        self.many = (host == "localhost" or host.startswith("127.")) and _has_many_loopbacks()
+        self._transports: list[httpx.HTTPTransport] = []
+        self.move()
+
+    def move(self) -> None:
+        """Come from another place from now on."""
+        if self._transports and not self.many:
+            return
+        place = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}.{random.randint(1, 250)}"
+        # Room for a hundred requests at once, so that nothing waits here when the server is to see a race.
+        limits = httpx.Limits(max_connections=120, max_keepalive_connections=40)
+        for one in self._transports:
+            one.close()
+        self._transports = [httpx.HTTPTransport(limits=limits, local_address=place if self.many else None)]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._transports[-1].handle_request(request)
+
+    def close(self) -> None:
+        for one in self._transports:
+            one.close()
+
+
+def _has_many_loopbacks() -> bool:
+    with socket.socket() as trial:
+        try:
+            trial.bind(("127.16.16.16", 0))
+        except OSError:
+            return False
+    return True
+
+
+def _http(places: Places) -> httpx.Client:
+    # Each request says which cookies it brings.
+    none = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return httpx.Client(
-        timeout=httpx.Timeout(PATIENCE, pool=120.0), limits=limits, headers={"User-Agent": "msingi-check"}
+        timeout=httpx.Timeout(PATIENCE, pool=120.0),
+        transport=places,
+        cookies=none,
+        headers={"User-Agent": "msingi-check"},
     )
 
 
@@ -378,13 +483,20 @@ def _asked(
     method: str, path: str, params: dict[str, Any] | None, content: bytes | None, headers: dict[str, str] | None
 ) -> str:
     query = "?" + "&".join(f"{name}={value}" for name, value in params.items()) if params else ""
-    shown = "".join(f" [{name}: {value}]" for name, value in (headers or {}).items() if name != "Authorization")
+    shown = "".join(
+        f" [{name}: {value}]" for name, value in (headers or {}).items() if name not in ("Authorization", "Cookie")
+    )
     body = f" {_short(content.decode('utf-8', 'replace'), 120)}" if content else ""
-    return _short(method + " " + path + query, 200) + shown[:200] + _without_secrets(body)
+    return _without_secrets(_short(method + " " + path + query, 200) + shown[:200] + body)
 
 
 def _without_secrets(text: str) -> str:
-    return re.sub(r'("(?:\w*password|\w*_token)": )"[^"]*"?', r'\1"…"', text)
+    text = re.sub(r"\b((?:code|code_verifier|token|\w+_token|ticket|(?:api_)?key)=)[^&\s]+", r"\1…", text)
+    return re.sub(r'("(?:\w*password|\w*_token|ticket|code|recovery_code)": )"[^"]*"?', r'\1"…"', text)
+
+
+def _without_tokens(text: str) -> str:
+    return re.sub(r'("(?:\w+_token|ticket|key|\w*secret)": ?)"[^"]*"?', r'\1"…"', text)
 
 
 def _short(text: str, length: int = SHOWN) -> str:

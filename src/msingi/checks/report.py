@@ -10,7 +10,7 @@ from rich.text import Text
 
 from msingi.checks.harness import Result
 
-MARKS = {"passed": ("✓", "green"), "failed": ("✗", "bold red"), "skipped": ("–", "yellow")}
+MARKS = {"passed": ("✓", "green"), "failed": ("✗", "bold red"), "skipped": ("–", "yellow"), "not offered": ("·", "dim")}
 
 
 def show(name: str, url: str, results: Iterable[Result], as_json: bool) -> int:
@@ -32,6 +32,8 @@ def _as_json(name: str, url: str, results: Iterable[Result]) -> "Counter[str]":
     listed = list(results)
     seen = Counter(result.outcome for result in listed)
     summary = {"passed": seen["passed"], "failed": seen["failed"], "skipped": seen["skipped"]}
+    if seen["not offered"]:
+        summary["not offered"] = seen["not offered"]
     told = {"suite": name, "url": url, "checks": [result.members for result in listed], "summary": summary}
     json.dump(told, sys.stdout, ensure_ascii=False, indent=2)
     print()
@@ -46,6 +48,7 @@ def _as_text(name: str, url: str, results: Iterable[Result]) -> "Counter[str]":
         seen[result.outcome] += 1
         _print(console, result)
     ending = f"{seen['passed']} passed, {seen['failed']} failed, {seen['skipped']} skipped"
+    ending += f", {seen['not offered']} not offered" if seen["not offered"] else ""
     console.print()
     console.print(Text(ending, "bold red" if seen["failed"] else "bold green"))
     return seen
@@ -55,8 +58,11 @@ def _print(console: Console, result: Result) -> None:
     mark, colour = MARKS[result.outcome]
     slow = f"  ({result.seconds:.1f} s)" if result.seconds >= 1 else ""
     console.print(Text.assemble((f"{mark} ", colour), result.check, (slow, "dim")))
-    if result.outcome == "skipped":
-        console.print(Text(f"    {result.hint}", "dim"))
+    if result.outcome in ("skipped", "not offered"):
+        said = f"not offered: {result.hint}" if result.outcome == "not offered" else result.hint
+        console.print(Text(f"    {said}", "dim"))
+    if result.figure:
+        console.print(Text(f"    {result.figure}", "dim"))
     if result.outcome == "failed":
         for word, text in (
             ("asked", result.asked),

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import httpx
 
 from msingi.checks import accounts, notes, report, tasks
 from msingi.checks.harness import SUITES, CannotRun, Failed, Result, Skipped, World, admin_in, try_one
+from msingi.checks.letters import Letters, PortTaken
 
 NAMES = ("accounts", "notes", "tasks")
 FIRST = {
@@ -25,20 +27,35 @@ def run(
     admin: tuple[str, str] | None = None,
     anonymous: bool = False,
     only: str = "",
+    smtp: int | None = None,
+    required: frozenset[str] = frozenset(),
 ) -> int:
     """Check a server from outside and print what came of it: 0 all passed, 1 some failed, 2 it could not be run.
 
     `accounts_url` is where people register and sign in, if not at `url`. `admin` (address, password) opens the checks
     that need one; without it the environment's `MSINGI_CHECK_ADMIN=address:password` is looked at. `anonymous` is for a
-    server without sign-in. `only` runs the checks whose title has this in it.
+    server without sign-in. `only` runs the checks whose title has this in it. `smtp` is a port to receive letters on;
+    without it what needs letters is skipped. `required` names the parts that the server may not leave out, or `all`.
     """
     email, password = admin or admin_in(os.environ)
     try:
-        with World(url.rstrip("/"), (accounts_url or url).rstrip("/"), anonymous, email, password) as world:
+        _know(name, required)
+        with ExitStack() as open_until_then:
+            letters = open_until_then.enter_context(Letters(smtp)) if smtp else None
+            where = url.rstrip("/"), (accounts_url or url).rstrip("/")
+            world = open_until_then.enter_context(World(*where, anonymous, email, password, letters, required))
             prepare(name, world)
             return report.show(name, url, results(name, world, only), as_json)
     except CannotRun as reason:
         return report.show_cannot_run(name, url, str(reason), as_json)
+    except PortTaken as reason:
+        return report.show_cannot_run(name, url, f"letters cannot be received: {reason}", as_json)
+
+
+def _know(name: str, required: frozenset[str]) -> None:
+    known = {"all"} | {one.part.name for one in SUITES.get(name, []) if one.part}
+    if unknown := required - known:
+        raise CannotRun(f"nothing here is called {', '.join(sorted(unknown))}; there is {', '.join(sorted(known))}")
 
 
 def results(name: str, world: World, only: str = "") -> Iterator[Result]:

@@ -14,7 +14,7 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from msingi.console.shell import THEMES, own_path, running, shell
-from msingi.kit import jobs, openapi, pages, state
+from msingi.kit import audit, jobs, openapi, pages, state
 from msingi.kit.db import Paging
 from msingi.kit.errors import NotFound, Problem, code_of
 from msingi.kit.health import mongo_answers, redis_answers
@@ -136,6 +136,7 @@ async def run_job_again(request: AnyRequest) -> Redirect:
     """Give a failed job another chance."""
     which = await _which(request)
     await jobs.run_again(which.product, which.id)
+    await audit.note("house.job_run_again", actor=request.user, about=which.id, product=which.product)
     return Redirect("/jobs", status_code=303)
 
 
@@ -144,6 +145,7 @@ async def discard_job(request: AnyRequest) -> Redirect:
     """Give a failed job up."""
     which = await _which(request)
     await jobs.discard(which.product, which.id)
+    await audit.note("house.job_discarded", actor=request.user, about=which.id, product=which.product)
     return Redirect("/jobs", status_code=303)
 
 

@@ -6,7 +6,10 @@ from typing import Any
 from litestar import Request
 
 from msingi.kit import state
+from msingi.kit.pages import own_path
 from msingi.kit.product import Product
+
+__all__ = ["THEMES", "own_path", "running", "shell"]
 
 THEMES = ("auto", "light", "dark")
 
@@ -26,9 +29,3 @@ def shell(request: Request[Any, Any, Any]) -> dict[str, Any]:
 def running() -> Sequence[Product]:
     """The products of this process."""
     return state.current().products
-
-
-def own_path(back: str) -> str:
-    """The page to go back to, if it is one of ours: no address of elsewhere, however it is written."""
-    is_ours = back.startswith("/") and not back.startswith(("//", "/\\")) and back.isprintable()
-    return back if is_ours else "/"

@@ -1,11 +1,18 @@
 """Who asks: an id, some roles, and the permissions that the roles carry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from msgspec import Struct
 
-_grants: dict[str, frozenset[str]] = {}
+from msingi.kit import clock
+
+# Ways to prove who one is that count as fresh: a password, a passkey, and having been there when a provider asked anew
+# (RFC 8176). Not a provider that may have asked nothing (`fed`), nor a number that may be another's by now (`sms`).
+PROOFS = frozenset({"pwd", "hwk", "user"})
+_grants: dict[str, frozenset[str]] = {}  # what the code grants
+_kept: dict[str, frozenset[str]] = {}  # what no change takes from a role
+_changed: Mapping[str, Iterable[str]] | None = {}  # what was made of roles since; None: nobody could read that yet
 
 
 class Actor(Struct, frozen=True):
@@ -28,6 +35,10 @@ class Actor(Struct, frozen=True):
         """Whether it is the person: no program of somebody else's, no API key, nobody who acts for them."""
         return not (self.acting or self.client) and self.scopes is None
 
+    def is_proven(self, seconds: int) -> bool:
+        """Whether the person proved who they are here, in the last so many seconds."""
+        return clock.seconds() - self.signed_in_at <= seconds and not PROOFS.isdisjoint(self.methods)
+
     def may(self, permission: str) -> bool:
         """Whether one of the actor's roles carries this permission, and whoever comes for them was granted it."""
         return permission in permissions_of(self.roles) and self.reaches(permission)
@@ -43,7 +54,31 @@ def grant(role: str, permissions: Iterable[str]) -> None:
     permissions_of.cache_clear()
 
 
+def keep(role: str, permissions: Iterable[str]) -> None:
+    """Let a role carry permissions whatever is made of it later: so that nobody locks the house from inside."""
+    _kept[role] = _kept.get(role, frozenset()) | frozenset(permissions)
+    permissions_of.cache_clear()
+
+
+def know(changed: Mapping[str, Iterable[str]] | None) -> None:
+    """What roles carry instead of what was granted. With None no role carries anything until more is known."""
+    global _changed
+    _changed = changed
+    permissions_of.cache_clear()
+
+
 @lru_cache(maxsize=1024)
 def permissions_of(roles: frozenset[str]) -> frozenset[str]:
     """All that some roles carry together; a role that nobody granted anything carries nothing."""
-    return frozenset().union(*(_grants.get(role, frozenset()) for role in roles))
+    return frozenset().union(*map(_carried_by, roles))
+
+
+def _carried_by(role: str) -> frozenset[str]:
+    if _changed is None:
+        return frozenset()
+    return frozenset(_changed.get(role, _grants.get(role, ()))) | kept_by(role)
+
+
+def kept_by(role: str) -> frozenset[str]:
+    """What this role carries whatever is made of it."""
+    return _kept.get(role, frozenset())

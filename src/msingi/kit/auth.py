@@ -1,70 +1,44 @@
 """Who asks, and the gate: without an actor nothing opens but what a route declares public."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from msingi.kit import clock, csrf, limits, revocations, tokens
-from msingi.kit.actors import Actor, grant, permissions_of
+from msingi.kit import csrf, limits, revocations, state, tokens
+from msingi.kit.actors import Actor, grant, keep, permissions_of
 from msingi.kit.errors import Forbidden, SignInFirst
+from msingi.kit.roles import HOUSE_GRANTS
 
 __all__ = [
-    "NOTHING",
     "STEP_UP",
     "Actor",
     "Gate",
     "InPersonOnly",
     "InsufficientScope",
     "InsufficientUserAuthentication",
-    "Visible",
+    "SecondFactorRequired",
     "grant",
     "identify_cookie_with",
     "identify_key_with",
+    "lacks_second_factor",
     "permissions_of",
-    "scope_filter",
 ]
 
-Where = dict[str, Any]
 Identify = Callable[[str], Awaitable[Actor | None]]
 STEP_UP = 300  # seconds for which a proof of who one is stays fresh enough for what matters most
-NOTHING: Where = {"_id": {"$in": []}}
-log = structlog.get_logger("auth")
-
-
-@dataclass(frozen=True)
-class Visible:
-    """What of a collection an actor may see, said once for lists and for single documents.
-
-    `where` gives the filter of what is theirs; who holds the permission `all_with` sees everything.
-    """
-
-    where: Callable[[Actor], Where]
-    all_with: str | None = None
-
-
-def scope_filter(actor: Actor, visible: Visible) -> Where:
-    """The Mongo filter of what `actor` may see. A rule that fails shows nothing: no policy means no."""
-    if visible.all_with and actor.may(visible.all_with):
-        return {}
-    try:
-        where = visible.where(actor)
-    except Exception:  # fail closed, whatever the rule did
-        log.error("visibility_rule_failed", actor=actor.id, exc_info=True)
-        return NOTHING
-    return where or NOTHING
-
-
 _cookie: list[Identify] = []
+_anew: list[Identify] = []
 
 
-def identify_cookie_with(identify: Identify) -> None:
-    """Register who can tell the actor of a session cookie: the product that keeps the sessions."""
-    _cookie[:] = [identify]
+def identify_cookie_with(identify: Identify, *, anew: Identify | None = None) -> None:
+    """Register who can tell the actor of a session cookie: the product that keeps the sessions.
+
+    `anew` does so whatever was remembered of it; it is asked when the proof that is known seems too old.
+    """
+    _cookie[:], _anew[:] = [identify], [anew or identify]
 
 
 _keys: dict[str, Identify] = {}
@@ -81,6 +55,10 @@ class InsufficientUserAuthentication(SignInFirst):
     def __init__(self) -> None:
         super().__init__(max_age=STEP_UP)
         self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_user_authentication", max_age="{STEP_UP}"'}
+
+
+class SecondFactorRequired(Forbidden):
+    """Whoever may do this has to sign in with a second factor; set one up, or sign in again with it."""
 
 
 class InsufficientScope(Forbidden):
@@ -102,7 +80,8 @@ class Gate(ASGIMiddleware):
     401 on public routes too: who shows one means to be known. Who comes with an API key or for somebody else's
     program also needs the route's `scope`, which is `<product>:read` or `<product>:write` unless the route says so
     itself. `in_person=True` keeps out all but the person; `step_up=True` does so too, and asks (RFC 9470) for a
-    sign-in of the last STEP_UP seconds.
+    sign-in of the last STEP_UP seconds. With `identify=False` nobody is looked for: a public route to which programs
+    come with credentials of another kind, and where a cookie means nothing.
     """
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
@@ -118,11 +97,13 @@ class Gate(ASGIMiddleware):
 
 
 async def _let_in(scope: Scope) -> None:
-    actor = await _actor_of(scope)
+    opt: Mapping[str, Any] = scope["route_handler"].opt
+    actor = None if opt.get("identify") is False else await _actor_of(scope)
+    if actor is not None and opt.get("step_up") is True and not actor.is_proven(STEP_UP):
+        actor = await _actor_of(scope, _anew)  # it may have been proved since, in another process
     scope["user"] = actor
     if actor is not None:
         scope["state"]["actor_id"] = actor.id
-    opt: Mapping[str, Any] = scope["route_handler"].opt
     if actor is None and opt.get("public") is not True:
         raise SignInFirst
     if actor is not None:
@@ -132,9 +113,17 @@ async def _let_in(scope: Scope) -> None:
         return
     if actor is None or not actor.may(permission):
         raise Forbidden
+    if lacks_second_factor(actor):
+        raise SecondFactorRequired
     # Whoever holds power is looked up anew while it is not sure that we hear at once of what was revoked.
     if not revocations.fresh() and await revocations.is_revoked_now(actor):
         raise SignInFirst
+
+
+def lacks_second_factor(actor: Actor) -> bool:
+    """Whether the house asks who holds power for a second factor, and this one did not show any."""
+    is_required = state.settings().admin_second_factor == "required"
+    return is_required and actor.scopes is None and "mfa" not in actor.methods
 
 
 def _check_reach(actor: Actor, scope: Scope, opt: Mapping[str, Any]) -> None:
@@ -147,11 +136,11 @@ def _check_reach(actor: Actor, scope: Scope, opt: Mapping[str, Any]) -> None:
     step_up = opt.get("step_up") is True
     if (step_up or opt.get("in_person") is True) and not actor.in_person:
         raise InPersonOnly
-    if step_up and clock.seconds() - actor.signed_in_at > STEP_UP:
+    if step_up and not actor.is_proven(STEP_UP):
         raise InsufficientUserAuthentication
 
 
-async def _actor_of(scope: Scope) -> Actor | None:
+async def _actor_of(scope: Scope, cookie: list[Identify] = _cookie) -> Actor | None:
     bearer = cookies = b""
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -160,8 +149,8 @@ async def _actor_of(scope: Scope) -> Actor | None:
             cookies = _one_cookie_header(scope) if cookies else value
     if bearer:
         return await _actor_of_bearer(bearer)
-    if cookies and _cookie:
-        return await _actor_of_cookie(scope, cookies.decode("latin-1"))
+    if cookies and cookie:
+        return await _actor_of_cookie(scope, cookies.decode("latin-1"), cookie[0])
     return None
 
 
@@ -182,19 +171,15 @@ async def _actor_of_bearer(header: bytes) -> Actor:
     return actor
 
 
-async def _actor_of_cookie(scope: Scope, header: str) -> Actor | None:
+async def _actor_of_cookie(scope: Scope, header: str, identify: Identify) -> Actor | None:
     value = csrf.session_cookie(header)
     if value is None:
         return None
-    actor = await _cookie[0](value)
+    actor = await identify(value)
     if actor is None or revocations.is_revoked(actor):
         return None
     csrf.check(scope, value)
     return actor
-
-
-# What the house itself grants, whatever products it serves.
-HOUSE_GRANTS = {"admin": ["jobs:manage", "metrics:read"]}
 
 
 def roles_known(products: Iterable[Any]) -> None:
@@ -204,3 +189,5 @@ def roles_known(products: Iterable[Any]) -> None:
     for product in products:
         for role, permissions in product.grants.items():
             grant(role, permissions)
+        for role, permissions in product.keeps.items():
+            keep(role, permissions)

@@ -15,6 +15,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     env: Literal["development", "test", "production"] = field(name="MSINGI_ENV", default="development")
     secret: Secret = field(name="MSINGI_SECRET", default=DEVELOPMENT_SECRET)
+    # Those that MSINGI_SECRET was before, separated by commas: they open what was wrapped under them (kit.data_keys).
+    old_secrets: Annotated[str, Meta(extra={"secret": True})] = field(name="MSINGI_SECRET_OLD", default="")
     host: str = field(name="MSINGI_HOST", default="127.0.0.1")
     port: Annotated[int, Meta(ge=0, le=65535)] = field(name="MSINGI_PORT", default=8000)
     public_url: str = field(name="MSINGI_PUBLIC_URL", default="")
@@ -26,19 +28,37 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: str = field(name="MSINGI_TRUSTED_PROXIES", default="")
     smtp_url: str = field(name="SMTP_URL", default="")
     mail_from: str = field(name="MAIL_FROM", default="Msingi <no-reply@msingi.test>")
+    sms_url: str = field(name="SMS_URL", default="")
+    sms_key: Annotated[str, Meta(extra={"secret": True})] = field(name="SMS_KEY", default="")
+    sms_from: str = field(name="SMS_FROM", default="")
+    sms_region: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = field(name="SMS_REGION", default="KE")
     log_level: Literal["debug", "info", "warning", "error"] = field(name="MSINGI_LOG_LEVEL", default="info")
     otlp_endpoint: str = field(name="OTEL_EXPORTER_OTLP_ENDPOINT", default="")
     issuer: str = field(name="MSINGI_ISSUER", default="msingi")
     jwks_url: str = field(name="MSINGI_JWKS_URL", default="")  # where a product without accounts gets the keys
+    # How a process asks the others of the house: where which product is, and what it proves itself with.
+    peers: str = field(name="MSINGI_PEERS", default="")  # `<product>=https://…, …`
+    token_url: str = field(name="MSINGI_TOKEN_URL", default="")  # default: /oauth/token where the keys are
+    revocations_url: str = field(name="MSINGI_REVOCATIONS_URL", default="")
+    client_id: str = field(name="MSINGI_CLIENT_ID", default="")
+    client_secret: Annotated[str, Meta(extra={"secret": True})] = field(name="MSINGI_CLIENT_SECRET", default="")
     anonymous_limit: str = field(name="MSINGI_ANONYMOUS_LIMIT", default="300/minute")
     member_limit: str = field(name="MSINGI_MEMBER_LIMIT", default="3000/minute")
+    role_limits: str = field(name="MSINGI_ROLE_LIMITS", default="")  # `admin=6000/minute, robot=60/minute`
+    # Whether routes that ask for a permission also ask for a session that was opened with a second factor.
+    admin_second_factor: Literal["off", "required"] = field(name="MSINGI_ADMIN_SECOND_FACTOR", default="off")
     max_body: Annotated[int, Meta(ge=1024)] = field(name="MSINGI_MAX_BODY", default=1_000_000)
     processes: Annotated[int, Meta(ge=1)] = field(name="MSINGI_PROCESSES", default=2)  # web processes, all machines
+    audit_days: Annotated[int, Meta(ge=1)] = field(name="MSINGI_AUDIT_DAYS", default=400)
     metrics_dir: str = field(name="PROMETHEUS_MULTIPROC_DIR", default="")
 
     @property
     def production(self) -> bool:
         return self.env == "production"
+
+    @property
+    def secrets_before(self) -> list[str]:
+        return [each.strip() for each in self.old_secrets.split(",") if each.strip()]
 
     @property
     def base_url(self) -> str:
@@ -70,8 +90,12 @@ def load_all(kinds: Iterable[type[Any]], environ: Mapping[str, str]) -> dict[typ
     for kind in kinds:
         values, wrong = _read(kind, environ)
         if not wrong:
-            loaded[kind] = msgspec.convert(values, kind, strict=False)
-            wrong = _weak(loaded[kind], environ)
+            try:
+                loaded[kind] = msgspec.convert(values, kind, strict=False)
+            except msgspec.ValidationError as fault:  # what a Struct itself asks of its fields together
+                wrong = [str(fault)]
+            else:
+                wrong = _weak(loaded[kind], environ)
         faults += wrong
     if faults:
         raise BadSettings(faults)
@@ -105,6 +129,8 @@ def _weak(loaded: Struct, environ: Mapping[str, str]) -> list[str]:
         if not _is_secret(each.type):
             continue
         value: Any = getattr(loaded, each.name)
+        if value == "" and each.default == "":
+            continue  # a secret that there need not be
         if value == each.default or value == DEVELOPMENT_SECRET:
             faults.append(f"{each.encode_name} still has its default; set one, for example: openssl rand -hex 32")
         elif len(set(value)) < 10:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from msingi.kit import state
+from msingi.kit import sealing, state
 from msingi.kit.errors import Forbidden, UnsupportedMedia
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -33,12 +33,17 @@ def cookie_name() -> str:
 
 
 def session_cookie(header: str) -> str | None:
-    """The value of the session cookie in a Cookie header.
+    """The value of the session cookie in a Cookie header."""
+    return cookie_in(header, cookie_name())
+
+
+def cookie_in(header: str, name: str) -> str | None:
+    """The value of a cookie in a Cookie header.
 
     Read by hand: http.cookies reads nothing after a cookie that it finds odd, and others may set what they like. The
     name must be exact, without the blanks and signs that some strip, for a `__Host-` cookie to be what it says.
     """
-    start = cookie_name() + "="
+    start = name + "="
     if start not in header:
         return None
     for each in header.split(";"):
@@ -113,5 +118,5 @@ def _origins(base_url: str, listed: str) -> frozenset[str]:
 
 
 def _sign(session: str, nonce: str) -> str:
-    key = hashlib.sha256(b"csrf:" + state.settings().secret.encode()).digest()
+    key = sealing.key_for("kit.csrf").raw
     return hmac.new(key, f"{session}|{nonce}".encode(), hashlib.sha256).hexdigest()

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Generic, Protocol, Self, TypeVar
 
@@ -20,15 +21,38 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure
 
-from msingi.kit import state, unit
+from msingi.kit import lanes, state, unit
 from msingi.kit.clock import now
 from msingi.kit.errors import AlreadyExists, Invalid, NotFound, Problem, Stale
 from msingi.kit.ids import new_id
 from msingi.kit.mongo_schema import schema_of
+from msingi.kit.sealed_fields import SEALED, Sealed
+
+__all__ = [
+    "SEALED",
+    "BadCursor",
+    "BadSort",
+    "Collection",
+    "Doc",
+    "Form",
+    "Index",
+    "Page",
+    "Paging",
+    "View",
+    "Where",
+    "is_storable",
+    "packed",
+    "plain",
+    "plain_json",
+    "prepare",
+    "session",
+    "unpacked",
+]
 
 Where = dict[str, Any]
 Row = dict[str, Any]
 KEPT = (datetime, bytes, ObjectId, Decimal128, Regex, re.Pattern)  # what BSON knows and JSON does not
+AT_ONCE = 200  # rows that a long reading brings at a time: while it waits for the next ones others have their turn
 CARRIED = "_outbox"  # events that ride in the document they are about
 TOLD = "_told"  # the id of the last of them: what the relay's change stream looks for
 
@@ -50,9 +74,20 @@ class View(Struct, kw_only=True):
         """Make the view of a document; `more` gives fields that the document does not have."""
         if not more:
             return msgspec.convert(doc, cls, from_attributes=True)
+        if isinstance(doc, Struct) and _stores_all(type(doc), cls, frozenset(more)):
+            return msgspec.convert(msgspec.structs.asdict(doc) | more, cls, from_attributes=True)
         names = [name for name in cls.__struct_fields__ if name not in more and hasattr(doc, name)]
         plain = {name: getattr(doc, name) for name in names} | more
         return msgspec.convert(plain, cls, from_attributes=True)
+
+
+@lru_cache(maxsize=1024)
+def _stores_all(kind: type[Struct], view: type[Struct], more: frozenset[str]) -> bool:
+    """Whether each field of a view is a stored one or among `more`: then nothing has to be looked for one by one."""
+    own = set(kind.__struct_fields__)
+    return all(name in own or name in more for name in view.__struct_fields__) and all(
+        each.name == each.encode_name for each in msgspec.structs.fields(view)
+    )
 
 
 class Form(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -143,7 +178,8 @@ class Index(Struct, frozen=True):
 class Collection(Generic[D]):
     """Documents of one kind. The product that lists it among its `stores` gives it its database.
 
-    `tags` names once what a write to a document makes stale; no action purges a cache by hand.
+    `tags` names once what a write to a document makes stale; no action purges a cache by hand. A field whose type is
+    `Annotated[…, SEALED]` is unreadable in the database: it cannot be filtered, sorted by or changed in part.
     """
 
     product: str = ""
@@ -159,6 +195,9 @@ class Collection(Generic[D]):
         self.indexes = [Index(each) if isinstance(each, str) else each for each in indexes]
         self._many = list[kind]  # type: ignore[valid-type]
         self._types = {each.encode_name: each.type for each in msgspec.structs.fields(kind)}
+        self._raw: tuple[state.State, str, AsyncCollection[Row]] | None = None
+        self.sealed = Sealed(kind, [each.keys for each in self.indexes])
+        self._seals = bool(self.sealed)
 
     # ---- reading
 
@@ -171,13 +210,14 @@ class Collection(Generic[D]):
 
     async def find(self, where: Where, sort: Sequence[tuple[str, int]] | None = None) -> D | None:
         """The first document that fits, or None."""
-        row = await self.raw.find_one(where, sort=sort, session=self._session)
-        return None if row is None else self.load(row)
+        self._check(where, sort)
+        rows = await self._rows(where, sort, 1)
+        return self.load(rows[0]) if rows else None
 
     async def many(self, where: Where, *, sort: Sequence[tuple[str, int]] | None = None, limit: int = 1000) -> list[D]:
         """At most `limit` documents that fit, in one round trip where they are few."""
-        rows = await self.raw.find(where, sort=sort, limit=limit, session=self._session).to_list()
-        return msgspec.convert(rows, self._many)
+        self._check(where, sort)
+        return self.load_all(await self._rows(where, sort, limit))
 
     async def page(
         self, where: Where, paging: Paging, *, sorts: Iterable[str] = ("-_id",), also: Where | None = None
@@ -187,33 +227,53 @@ class Collection(Generic[D]):
         The cursor holds the sorted value and the id of the last item, so that pages neither repeat nor skip
         what was there all along, whatever is inserted between them. Raises BadSort, BadCursor.
         """
-        key, way = _order(paging.sort, list(sorts))
+        sorts = list(sorts)
+        key, way = _order(paging.sort, sorts)
+        if self._seals:
+            self.sealed.check_keys((each.removeprefix("-") for each in sorts), "sorted by")
         if paging.after is not None:
             where = {"$and": [where, self._beyond(paging.after, key, way)]}
         if also:
             where = {"$and": [where, also]}
+        self._check(where)
         order = [(key, way)] if key == "_id" else [(key, way), ("_id", way)]
-        cursor = self.raw.find(where, sort=order, limit=paging.limit + 1, session=self._session)
-        rows = await cursor.to_list()
+        rows = await self._rows(where, order, paging.limit + 1)
         more = len(rows) > paging.limit
         del rows[paging.limit :]
-        return Page(msgspec.convert(rows, self._many), _cursor(rows[-1], key, way) if more else None)
+        following = _cursor(rows[-1], key, way) if more else None
+        return Page(self.load_all(rows), following)
 
     async def each(self, where: Where, *, sort: Sequence[tuple[str, int]] | None = None) -> AsyncIterator[D]:
-        """All that fit, one after the other, without holding them all."""
-        async for row in self.raw.find(where, sort=sort, session=self._session):
+        """All that fit, one after the other, holding neither them all nor, between them, the process."""
+        self._check(where, sort)
+        async for row in self.raw.find(where, sort=sort, session=self._session, batch_size=AT_ONCE):
             yield self.load(row)
 
     async def count(self, where: Where, *, limit: int = 10_000) -> int:
         """How many fit; it stops counting at `limit`."""
+        self._check(where)
         return await self.raw.count_documents(where, limit=limit, session=self._session)
 
     async def exists(self, where: Where) -> bool:
         """Whether any fits."""
-        return await self.raw.find_one(where, {"_id": 1}, session=self._session) is not None
+        self._check(where)
+        return bool(await self._rows(where, None, 1, {"_id": 1}))
+
+    async def _rows(
+        self, where: Where, sort: Sequence[tuple[str, int]] | None, limit: int, fields: Row | None = None
+    ) -> list[Row]:
+        """The rows that fit: by a quick lane outside of transactions, the ordinary way where that has no answer."""
+        session = self._session
+        if session is None:
+            rows = await lanes.find(self.raw, where, sort=sort, limit=limit, fields=fields)
+            if rows is not None:
+                return rows
+        return await self.raw.find(where, fields, sort=sort, limit=limit, session=session).to_list()
 
     async def aggregate(self, pipeline: Sequence[Row], kind: type[T]) -> list[T]:
         """The rows of an aggregation, as Structs of `kind`. User text in an expression wants `$literal`."""
+        if self._seals:
+            self.sealed.check_pipeline(pipeline)
         rows = await (await self.raw.aggregate(pipeline, session=self._session)).to_list()
         return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
 
@@ -254,8 +314,9 @@ class Collection(Generic[D]):
         that ride in the document; `stale` are cache tags beside those of the changed document (of the list it left).
         Returns the document as it is now. Without `otherwise` a miss raises Stale if there is a `when`, else NotFound.
         """
+        self._check(when)
         work = self._writing()
-        update = _counted(to)
+        update = self._counted(to, id)
         if tells:
             riding = _carried(tells)
             update["$set"] |= {TOLD: riding[TOLD]}
@@ -271,8 +332,9 @@ class Collection(Generic[D]):
 
     async def change_many(self, where: Where, to: Mapping[str, Any], *, stale: Iterable[str] = ()) -> int:
         """Change all that fit; returns how many. The caller names the tags that this makes stale."""
+        self._check(where)
         work = self._writing()
-        update = _counted(to)
+        update = self._counted(to, None)
         with _named_duplicates():
             done = await self.raw.update_many(where, update, session=work.session)
         work.dirty.update(stale)
@@ -288,6 +350,7 @@ class Collection(Generic[D]):
 
     async def remove_many(self, where: Where, *, stale: Iterable[str] = ()) -> int:
         """Remove all that fit; returns how many. The caller names the tags that this makes stale."""
+        self._check(where)
         work = self._writing()
         gone = await self.raw.delete_many(where, session=work.session)
         work.dirty.update(stale)
@@ -300,15 +363,36 @@ class Collection(Generic[D]):
         """PyMongo's own collection, for what this layer does not say. Pass `session=session()` in a unit."""
         if not self.product:
             raise RuntimeError(f"the collection {self.name} is in no product's `stores`")
-        return state.database(self.product)[self.name]
+        running = state.current()
+        if self._raw is None or self._raw[0] is not running or self._raw[1] != self.product:
+            self._raw = running, self.product, state.database(self.product)[self.name]
+        return self._raw[2]
 
     def load(self, row: Row) -> D:
-        """A row as a Struct; fields that the Struct does not know are passed over."""
+        """A row as a Struct; fields that the Struct does not know are passed over. Raises CannotOpen."""
+        if self._seals:
+            self.sealed.open(row, self._store)
         return msgspec.convert(row, self.kind)
+
+    def load_all(self, rows: list[Row]) -> list[D]:
+        """Many rows at once."""
+        if self._seals:
+            for row in rows:
+                self.sealed.open(row, self._store)
+        return msgspec.convert(rows, self._many)
+
+    def seal(self, id: str, name: str, value: Any) -> bytes:
+        """A value of a sealed field as it is kept, for writes by `raw`."""
+        row: Row = {"_id": id, name: value}
+        self.sealed.close(row, self._store)
+        sealed: bytes = row[name]
+        return sealed
 
     def dump(self, doc: D) -> Row:
         """A Struct as a row."""
         row: Row = plain(doc)
+        if self._seals:
+            self.sealed.close(row, self._store)
         return row
 
     async def prepare(self) -> None:
@@ -337,6 +421,25 @@ class Collection(Generic[D]):
     @property
     def _session(self) -> AsyncClientSession | None:
         return session()
+
+    @property
+    def _store(self) -> str:
+        return f"{self.product}.{self.name}"
+
+    def _check(self, where: Where | None, sort: Sequence[tuple[str, int]] | None = None) -> None:
+        """Raises SealedField for what a sealed field cannot be asked."""
+        if self._seals:
+            self.sealed.check_where(where)
+            self.sealed.check_keys((key for key, _ in sort or ()), "sorted by")
+
+    def _counted(self, to: Mapping[str, Any], id: str | None) -> Row:
+        """An update that also counts the version and notes the time."""
+        update: Row = plain(to)
+        if self._seals:
+            self.sealed.close_update(update, self._store, id)
+        update["$inc"] = {"version": 1, **update.get("$inc", {})}
+        update["$set"] = {"updated_at": now(), **update.get("$set", {})}
+        return update
 
     def _writing(self) -> unit.Unit:
         work = unit.current.get()
@@ -407,14 +510,6 @@ def _kept(value: Any) -> Any:
     if value is UNSET or isinstance(value, UnsetType):
         return None
     raise NotImplementedError(f"{type(value).__name__} cannot be stored")
-
-
-def _counted(to: Mapping[str, Any]) -> Row:
-    """An update that also counts the version and notes the time."""
-    update: Row = plain(to)
-    update["$inc"] = {"version": 1, **update.get("$inc", {})}
-    update["$set"] = {"updated_at": now(), **update.get("$set", {})}
-    return update
 
 
 def _carried(tells: Sequence[Tellable]) -> Row:

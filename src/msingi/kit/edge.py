@@ -135,6 +135,7 @@ class Edge:
         headers = self.headers_of(scope)
         id = scope.setdefault("state", {})["request_id"] = _id_of(headers)
         observing.request_id.set(id)
+        observing.asking.set(scope)
         if self.is_known_host(headers) and self.is_welcome(headers):
             await self.app(scope, receive, send)
         else:
@@ -220,6 +221,7 @@ class Exchange:
     async def run(self) -> None:
         """Answer it."""
         observing.request_id.set(self.id)
+        observing.asking.set(self.scope)
         try:
             if observing.tracing():
                 with observing.request_span(self.method, self.headers) as span:

@@ -16,7 +16,20 @@ from msingi.kit.db import Paging, Where, is_storable, plain
 from msingi.kit.errors import Invalid, SignInFirst
 from msingi.kit.reading import read_texts
 
-__all__ = ["DEPENDENCIES", "Body", "Filters", "Given", "Path", "Query", "delete", "get", "patch", "post", "put"]
+__all__ = [
+    "DEPENDENCIES",
+    "Body",
+    "Filters",
+    "Given",
+    "Path",
+    "Query",
+    "delete",
+    "get",
+    "operation_id",
+    "patch",
+    "post",
+    "put",
+]
 
 AnyRequest = Request[Any, Any, Any]
 PAGING = frozenset({"limit", "after", "sort"})
@@ -124,6 +137,12 @@ async def given_if_match(request: AnyRequest) -> int | None:
     if not (number.isascii() and number.isdigit() and len(number) < 16):
         raise BadIfMatch
     return int(number)
+
+
+def operation_id(handler: Any) -> str:
+    """`notes_list_notes`: the product and the handler's name, which stay when the address moves."""
+    product = handler.opt.get("product")
+    return f"{product}_{handler.handler_name}" if product else str(handler.handler_name)
 
 
 # What every handler may take as `Given[…]`.

@@ -5,8 +5,10 @@ action of the request writes what it returned into the row, in its own transacti
 between two actions, or before it could reply, the next try with the same key is handed what is done already and goes
 on from there (C2). It must come by the same actions in the same order: a handler decides by what its actions return.
 
-Scope: the actor (or the address of an anonymous caller), the method, the path and the key. Times are MongoDB's own.
-Whatever a reply holds is kept for KEPT seconds as it is: a route that answers with secrets says `idempotency="off"`.
+Scope: the actor and the program or person that comes for them (or the address of an anonymous caller), the method, the
+path and the key. Times are MongoDB's own.
+What replies and steps hold is kept, sealed, for KEPT seconds: a route that answers with secrets says
+`idempotency="off"`.
 """
 
 import typing
@@ -14,10 +16,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import bson
 import msgspec
 import structlog
+from bson.codec_options import CodecOptions
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPRequestEvent, Message, Receive, Scope, Send
@@ -26,9 +30,9 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError, ExecutionTimeout, PyMongoError
 
-from msingi.kit import state, unit
+from msingi.kit import sealing, state, unit
 from msingi.kit.clock import now
-from msingi.kit.db import Collection, Doc, Index, plain
+from msingi.kit.db import SEALED, Collection, Doc, Index, plain
 from msingi.kit.errors import Conflict, Invalid, Malformed, TooLarge
 from msingi.kit.ids import new_id
 from msingi.kit.limits import client_of
@@ -38,6 +42,8 @@ KEPT = 48 * 3600.0  # seconds that a reply is kept
 CLAIM_MS = 1000  # milliseconds to wait for the row
 LARGEST_REPLY = 4_000_000  # bytes; a larger one is made again from what its actions returned
 KEPT_HEADERS = frozenset({b"content-type", b"content-encoding", b"location", b"etag"})
+STORE = "idempotency.steps"
+TZ_AWARE: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
 log = structlog.get_logger("idempotency")
 Row = dict[str, Any]
 
@@ -78,7 +84,7 @@ class Try(Doc):
     lease_until: datetime
     kept_until: datetime
     steps: dict[str, Any] = field(default_factory=dict)
-    reply: Reply | None = None
+    reply: Annotated[Reply, SEALED] | None = None
 
 
 @cache
@@ -167,7 +173,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 def _id_of(scope: Scope, key: str) -> str:
     actor: Any = scope.get("user")
-    who = f"actor {actor.id}" if actor is not None else client_of(scope)
+    who = f"actor {actor.id} {actor.client} {actor.acting}" if actor is not None else client_of(scope)
     return _hash(who, scope["method"], scope["path"], key)  # type: ignore[typeddict-item]
 
 
@@ -203,11 +209,12 @@ class Work:
         if note["act"] != _name_of(act):
             raise RuntimeError(f"a retry came to {_name_of(act)} where the first try did {note['act']}")
         log.info("step_recalled", act=note["act"], step=step)
-        return True, msgspec.convert(note["result"], _kind_of(act))
+        opened = bson.decode(sealing.open_field(note["result"], self._place(step), STORE), TZ_AWARE)
+        return True, msgspec.convert(opened["it"], _kind_of(act))
 
     async def keep(self, session: AsyncClientSession, step: int, act: Callable[..., Any], result: Any) -> None:
         """Note the result in the action's own transaction. Raises StillWorking, and undoes it, if the lease is lost."""
-        note = {"act": _name_of(act), "result": plain(result)}
+        note = {"act": _name_of(act), "result": self.sealed(step, result)}
         done = await self.store.raw.update_one(self.mine, {"$set": {f"steps.{step}": note}}, session=session)
         if not done.matched_count:
             raise StillWorking
@@ -221,7 +228,15 @@ class Work:
             if not gone.deleted_count:
                 await self.release()
         else:
-            await self.store.raw.update_one(self.mine, {"$set": {"state": "done", "reply": plain(reply)}})
+            sealed = self.store.seal(self.found.id, "reply", plain(reply))
+            await self.store.raw.update_one(self.mine, {"$set": {"state": "done", "reply": sealed}})
+
+    def sealed(self, step: int, result: Any) -> bytes:
+        """A step's result as it is kept."""
+        return sealing.seal_field(bson.encode({"it": plain(result)}), self._place(step), STORE)
+
+    def _place(self, step: int) -> str:
+        return f"{self.store.product}/{self.found.id}/{step}"
 
     async def release(self) -> None:
         """Give the lease back before its time."""

@@ -14,20 +14,26 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, NamedTuple
 from weakref import ref
 
+import structlog
+from litestar import Litestar
 from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from msingi.kit import breaker, state
+from msingi.kit.db import Collection, Doc
 from msingi.kit.errors import QuotaExceeded
+from msingi.kit.followed import Followed, Rows
+from msingi.kit.http import operation_id
 
 LEASE = 1.0  # seconds that leased tokens may be spent
 REFUSAL = 0.25  # seconds at most that a process repeats Redis's refusal without asking again
@@ -35,6 +41,7 @@ GENEROUS = 100  # quotas from here on are leased in blocks
 KEYS_KEPT = 20_000  # keys that a process remembers
 LAG = 0.2  # seconds by which the event loop may be late before anonymous callers get half
 RECOVERY = 20.0  # seconds after the last such lag
+log = structlog.get_logger("limits")
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -43,6 +50,11 @@ class Quota(Struct, frozen=True):
 
     quota: int
     window: int
+
+    @property
+    def rate(self) -> float:
+        """How many a second, in the long run."""
+        return self.quota / self.window
 
     @property
     def block(self) -> int:
@@ -292,6 +304,84 @@ class Meter:
             self._again()
 
 
+# ---- how tight they are now
+
+
+class ChangedLimit(Doc):
+    """A limit that an admin changed while the house runs. Its id is the limit's name."""
+
+    limit: str
+
+
+def _learn(rows: Rows[ChangedLimit] | None) -> None:
+    changed = {name: row.limit for name, row in (rows or {}).items() if row is not None}
+    state.part(Table).learn(changed)
+
+
+changed_limits = Collection(ChangedLimit, "limits")
+followed = Followed(changed_limits, _learn)
+GENERAL = ("anonymous", "member")
+ROLE = "role."  # `role.admin`: what members with this role get instead of the member's limit
+
+
+class Table:
+    """The limits as they are now: those of the settings and the routes, and what an admin made of them."""
+
+    def __init__(self) -> None:
+        self.learn({})
+
+    def learn(self, changed: Mapping[str, str]) -> None:
+        """Know what was changed, by the limits' names. What is no limit changes nothing."""
+        self.changed = {name: quota for name, text in changed.items() if (quota := _understood(name, text))}
+        general = {name: parse(text) for name, text in general_limits().items()} | self.changed
+        self.anonymous, self.member = general["anonymous"], general["member"]
+        self.halved = _half(self.anonymous)
+        self.roles = {name.removeprefix(ROLE): each for name, each in general.items() if name.startswith(ROLE)}
+        self.of_roles: dict[frozenset[str], Quota] = {}
+
+    def general_of(self, roles: frozenset[str]) -> Quota:
+        """What a member with these roles gets: the most generous of what the roles are given, else the member's."""
+        quota = self.of_roles.get(roles)
+        if quota is None:
+            given = [self.roles[role] for role in roles if role in self.roles]
+            quota = max(given, key=lambda each: each.rate, default=self.member)
+            if len(self.of_roles) > KEYS_KEPT:
+                self.of_roles.clear()
+            self.of_roles[roles] = quota
+        return quota
+
+
+def _understood(name: str, text: str) -> Quota | None:
+    try:
+        return parse(text)
+    except ValueError:
+        log.error("limit_not_understood", name=name)
+        return None
+
+
+def general_limits() -> dict[str, str]:
+    """The limits of all requests of a caller together, by name, as the settings give them."""
+    settings = state.settings()
+    by_role = dict(each.strip().split("=", 1) for each in settings.role_limits.split(",") if each.strip())
+    return {
+        "anonymous": settings.anonymous_limit,
+        "member": settings.member_limit,
+        **{f"{ROLE}{role}": limit for role, limit in by_role.items()},
+    }
+
+
+def route_limits(app: Litestar) -> dict[str, tuple[str, str]]:
+    """The routes that have a limit of their own: by the operation's name the route, and the limit that it says."""
+    found: dict[str, tuple[str, str]] = {}
+    for route in app.routes:
+        for method, one in getattr(route, "route_handler_map", {}).items():
+            handler = one[0] if isinstance(one, tuple) else one
+            limit = handler.opt.get("limit", "off") if isinstance(handler, HTTPRouteHandler) else "off"
+            if limit != "off":
+                found[operation_id(handler)] = (f"{method} {route.path_format}", limit)
+    return found
+
+
 # ---- in front of the routes
 
 
@@ -365,7 +455,7 @@ async def _take_all(scope: Scope, asked: str | None) -> list[Share]:
     who = _caller(scope)
     shares: list[Share] = []
     if asked is not None:
-        quota = parse(asked)
+        quota = _of_route(scope, asked)
         key = f"{scope['method']} {scope['path_template']}:{who}"  # type: ignore[typeddict-item]
         shares.append(_granted(shares, Share("route", quota, await take(key, quota))))
     name, quota = _general(scope)
@@ -380,7 +470,16 @@ def _caller(scope: Scope) -> str:
 
 def _general(scope: Scope) -> tuple[str, Quota]:
     """The limit that all of a caller's requests fall under together."""
-    return _anonymous() if scope.get("user") is None else ("member", parse(state.settings().member_limit))
+    table, actor = state.part(Table), scope.get("user")
+    if actor is None:
+        return "anonymous", table.halved if state.part(Meter).strained else table.anonymous
+    return "member", table.general_of(actor.roles) if table.roles else table.member
+
+
+def _of_route(scope: Scope, asked: str) -> Quota:
+    """The limit of a route: what it says, unless an admin said otherwise."""
+    changed = state.part(Table).changed
+    return (changed and changed.get(operation_id(scope["route_handler"]))) or parse(asked)
 
 
 def _granted(others: Sequence[Share], share: Share) -> Share:
@@ -403,13 +502,6 @@ def _headers(shares: Sequence[Share]) -> list[tuple[bytes, bytes]]:
         (b"ratelimit-policy", b", ".join([share.policy for share in shares])),
         (b"ratelimit", b", ".join([share.service for share in shares])),
     ]
-
-
-def _anonymous() -> tuple[str, Quota]:
-    quota = parse(state.settings().anonymous_limit)
-    if state.part(Meter).strained:
-        quota = _half(quota)
-    return "anonymous", quota
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,7 @@ import asyncio
 import re
 import ssl
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime, timedelta
 from email.headerregistry import Address
@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from email.policy import SMTP as POLICY
 from email.utils import format_datetime, parseaddr
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -30,9 +30,9 @@ from msgspec import Struct, field
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from msingi.kit import breaker, pages, state, unit
+from msingi.kit import breaker, fetch, pages, sealing, sms, state, unit
 from msingi.kit.clock import now
-from msingi.kit.db import Collection, Doc, Index, Page, Paging
+from msingi.kit.db import SEALED, Collection, Doc, Index, Page, Paging
 from msingi.kit.errors import Invalid, NotFound, Stale
 
 AnyRequest = Request[Any, Any, Any]
@@ -45,6 +45,10 @@ PATIENCE = timedelta(days=3)  # how long a letter that is put off is tried again
 AT_ONCE = 4  # letters that one worker sends at the same time
 KEPT = 90 * 24 * 3600  # seconds that a letter that left, or died, can be looked at
 SHUT_IN = "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+SHOWN = (
+    *("id", "kind", "product", "template", "to", "language", "state"),
+    *("subject", "text", "html", "fault", "created_at"),
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 
 
@@ -53,26 +57,29 @@ class BadAddress(Invalid):
 
 
 class Letter(Doc):
-    """One letter to one person, from the moment it is written."""
+    """One letter, or text message (`sms`), to one person, from the moment it is written."""
 
     product: str
     template: str
-    to: str
+    to: Annotated[str, SEALED]
+    to_key: str = ""  # what stands for the address where it is looked up
+    kind: Literal["mail", "sms"] = "mail"
     language: str = "en"
-    context: dict[str, Any] = field(default_factory=dict)
+    context: Annotated[dict[str, Any], SEALED] = field(default_factory=dict)
     unsubscribe: str = ""
     state: Literal["waiting", "sending", "delivered", "dead"] = "waiting"
     due: datetime = field(default_factory=now)
+    until: datetime | None = None  # when it is of no use any more
     lease: datetime | None = None
     tries: int = 0
-    fault: str = ""
+    fault: Annotated[str, SEALED] = ""  # a server's own words may name the address
     ended_at: datetime | None = None
-    subject: str = ""
-    text: str = ""
-    html: str = ""
+    subject: Annotated[str, SEALED] = ""
+    text: Annotated[str, SEALED] = ""
+    html: Annotated[str, SEALED] = ""
 
 
-letters = Collection(Letter, "letters", indexes=["state due", "to -_id", Index("ended_at", expires_after=KEPT)])
+letters = Collection(Letter, "letters", indexes=["state due", "to_key -_id", Index("ended_at", expires_after=KEPT)])
 letters.product = "kit"
 
 
@@ -108,13 +115,39 @@ def send(
     )
 
 
+def text(
+    template: str, /, to: str, *, language: str = "en", product: str = "", until: datetime | None = None, **context: Any
+) -> Coroutine[Any, Any, Letter]:
+    """Write a text message to a number in E.164 (`sms.number_of`); all else is as with `send`.
+
+    The template's first line is a subject too, which only our own lists show. What has not left by `until` never does.
+    """
+    owner = product or _product_of(sys._getframe(1).f_globals.get("__name__", ""))
+    return _write(
+        Letter(
+            kind="sms",
+            product=owner,
+            template=template,
+            to=to,
+            language=_language(owner, template, language),
+            context=context,
+            until=until,
+        )
+    )
+
+
 async def _write(letter: Letter) -> Letter:
     if unit.current.get() is None:
         async with unit.alone():
             return await _write(letter)
+    letter.to_key = _key_of(letter.to)
     await letters.add(letter)
     unit.after_commit(_wake)
     return letter
+
+
+def _key_of(address: str) -> str:
+    return sealing.blind("mail.to", address)
 
 
 async def _wake() -> None:
@@ -165,6 +198,16 @@ async def written(limit: int = 1000) -> list[Letter]:
 async def dead(paging: Paging) -> Page[Letter]:
     """The letters that were given up, newest first."""
     return await letters.page({"state": "dead"}, paging)
+
+
+async def written_to(address: str) -> list[Letter]:
+    """The letters to an address that are kept, oldest first."""
+    return await letters.many({"to_key": _key_of(address)}, sort=[("_id", 1)], limit=0)
+
+
+async def forget(address: str) -> int:
+    """Remove the letters to an address, in the unit under way, sent or not; returns how many."""
+    return await letters.remove_many({"to_key": _key_of(address)})
 
 
 async def again(id: str) -> Letter:
@@ -255,7 +298,9 @@ async def deliver(letter_id: str) -> Result:
         said = rendered(letter)
     except jinja2.TemplateError as fault:
         return await _bury(letter, f"template: {fault}")
-    return await _post(letter, said)
+    if letter.until is not None and letter.until <= now():
+        return await _bury(letter, "too late to be of use")
+    return await (_text if letter.kind == "sms" else _post)(letter, said)
 
 
 async def _claim(letter_id: str) -> Letter | None:
@@ -286,6 +331,21 @@ async def _post(letter: Letter, said: "Said") -> Result:
     return await _delivered(letter, said)
 
 
+async def _text(letter: Letter, said: "Said") -> Result:
+    if not state.settings().sms_url and not state.settings().production:
+        return await _delivered(letter, said)
+    try:
+        async with asyncio.timeout(CONVERSATION):
+            await sms.speak(letter.to, said.text.strip())
+    except sms.NotTaken as fault:
+        if fault.about == "number":
+            return await _bury(letter, str(fault))
+        return await _put_off(letter, str(fault), "put off")
+    except (fetch.Unreachable, fetch.ReplyTooLarge, TimeoutError) as fault:
+        return await _put_off(letter, f"{type(fault).__name__}: {fault}", "put off")
+    return await _delivered(letter, said)
+
+
 # What a mail server may say of one letter; all else it says of itself or of us, which no letter dies of.
 ABOUT_THE_LETTER = (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError)
 
@@ -310,7 +370,8 @@ async def _put_off(letter: Letter, fault: str, result: Result) -> Result:
 
 async def _bury(letter: Letter, fault: str) -> Result:
     await _finish(letter, {"state": "dead", "fault": _line(fault), "ended_at": now()})
-    log.error("letter_died", letter=letter.id, template=letter.template, tries=letter.tries, fault=_line(fault))
+    told = _unnamed(fault, letter)
+    log.error("letter_died", letter=letter.id, template=letter.template, tries=letter.tries, fault=told)
     return "dead"
 
 
@@ -332,6 +393,11 @@ async def _finish(letter: Letter, to: dict[str, Any]) -> None:
 
 def _line(text: str) -> str:
     return _CONTROL.sub(" ", text).strip()[:300]
+
+
+def _unnamed(fault: str, letter: Letter) -> str:
+    """A server's words for the log, which holds no address: they often repeat it."""
+    return re.sub(r"\S+@\S+", "…", _line(fault).replace(letter.to, "…"))
 
 
 # ---- what a letter says
@@ -418,7 +484,7 @@ async def show_letters(request: AnyRequest) -> Response[Any]:
     """The newest letters, of all or `?to=` one address; as JSON for whom accepts only that."""
     _only_in_development()
     to = request.query_params.get("to")
-    found = await letters.many({"to": to} if to else {}, sort=[("_id", -1)], limit=200)
+    found = await letters.many({"to_key": _key_of(to)} if to else {}, sort=[("_id", -1)], limit=200)
     if "application/json" in request.headers.get("accept", ""):
         return Response({"items": [_view(letter) for letter in found]})
     return pages.page("kit/mail.html", request, letters=found)
@@ -449,8 +515,7 @@ def _only_in_development() -> None:
 
 
 def _view(letter: Letter) -> dict[str, Any]:
-    shown: Sequence[str] = ("id", "product", "template", "to", "language", "state", "subject", "text", "html", "fault")
-    return {name: getattr(letter, name) for name in shown} | {"created_at": letter.created_at}
+    return {name: getattr(letter, name) for name in SHOWN}
 
 
 mail_pages: list[ControllerRouterHandler] = [show_letters, show_letter, show_letter_html, pages.static("kit")]

@@ -12,8 +12,29 @@ Schema = dict[str, Any]
 
 
 def schema_of(kind: type) -> Schema:
-    """The `$jsonSchema` of a Struct, without the fields that carry events."""
-    return _schema(mi.type_info(kind))
+    """The `$jsonSchema` of a Struct, without the fields that carry events. A sealed field is binary, or null."""
+    info = mi.type_info(kind)
+    schema = _schema(info)
+    if isinstance(info, mi.StructType):
+        schema["properties"] |= {name: dict(SEALED) for name in sealed_in(kind)}
+    return schema
+
+
+def sealed_in(kind: type) -> list[str]:
+    """The names of the fields of a Struct that are sealed at rest (`kit.db.SEALED`)."""
+    info = mi.type_info(kind)
+    fields = info.fields if isinstance(info, mi.StructType) else ()
+    return [each.encode_name for each in fields if _is_sealed(each.type)]
+
+
+def _is_sealed(kind: mi.Type) -> bool:
+    match kind:
+        case mi.Metadata():
+            return bool((kind.extra or {}).get("sealed"))
+        case mi.UnionType():
+            return any(_is_sealed(each) for each in kind.types)
+        case _:
+            return False
 
 
 def _schema(kind: mi.Type) -> Schema:
@@ -45,6 +66,7 @@ def _schema(kind: mi.Type) -> Schema:
             return dict(_SIMPLE[type(kind)])
 
 
+SEALED: Schema = {"bsonType": ["binData", "null"]}
 _SIMPLE: dict[type, Schema] = {
     mi.DateTimeType: {"bsonType": "date"},
     mi.DateType: {"bsonType": "string"},

@@ -34,6 +34,7 @@ Labels = Mapping[str, str]
 # ---- logs
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+asking: ContextVar[Any] = ContextVar("asking", default=None)  # the ASGI scope of the request under way
 MASK = "***"
 _SECRET_NAME = re.compile(r"passw|passphrase|secret|token|authorization|cookie|api_?key|credential|otp_|private", re.I)
 _SECRET_TEXT = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}|(\w://[^/\s:@]*:)[^/\s@]+(?=@)", re.I)

@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types.internal_types import PathParameterDefinition
 from msgspec import inspect as mi
 
+from msingi.kit.auth import InsufficientUserAuthentication
 from msingi.kit.errors import Problem, code_of
 from msingi.kit.http import COMPARISONS, Filters
 
@@ -138,6 +139,8 @@ def _complete(operation: Json, path: str, method: str, handler: HTTPRouteHandler
     replies.pop("400", None)  # Litestar's own guess, in a shape that is not ours
     for status in sorted(statuses):
         replies[str(status)] = {"$ref": f"#/components/responses/{status}"}
+    if opt.get("step_up") is True:
+        replies["401"] = _named(None, InsufficientUserAuthentication)
     for problem in opt.get("problems", ()):
         replies[str(problem.status)] = _named(replies.get(str(problem.status)), problem)
 
@@ -276,8 +279,9 @@ def sample_of(schema: Json, schemas: Mapping[str, Json], depth: int = 0) -> Any:
     for known in ("examples", "enum"):
         if schema.get(known):
             return next(iter(schema[known].values())) if isinstance(schema[known], dict) else schema[known][0]
-    if "default" in schema:
-        return schema["default"]
+    for known in ("const", "default"):
+        if known in schema:
+            return schema[known]
     for several in ("oneOf", "anyOf"):
         if schema.get(several):
             return sample_of(schema[several][0], schemas, depth + 1)
@@ -292,7 +296,7 @@ def sample_of(schema: Json, schemas: Mapping[str, Json], depth: int = 0) -> Any:
             if name in wanted or each.get("examples")
         }
     if kind == "array":
-        return []
+        return [sample_of(schema["items"], schemas, depth + 1) for _ in range(schema.get("minItems", 0))]
     formats = {"date-time": "2026-01-31T08:00:00Z", "date": "2026-01-31", "email": "ann@msingi.test"}
     simple = {"string": formats.get(schema.get("format", ""), "text"), "integer": 1, "number": 1.5, "boolean": True}
     return simple.get(str(kind))

@@ -42,6 +42,7 @@ POLICY = (
 FOREVER = "public, max-age=31536000, immutable"
 _OWNER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _HASHED = re.compile(r"(?P<stem>.+)\.(?P<digest>[0-9a-f]{12})(?P<end>\.[^./]+)")
+_LINKING = re.compile(r"([./:@\\。．｡])(?=\S)")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -110,6 +111,12 @@ def wants_fragment(request: AnyRequest) -> bool:
     return asked.get("hx-request") == "true" and not whole
 
 
+def own_path(back: str) -> str:
+    """The page to go back to, if it is one of ours: no address of elsewhere, however it is written."""
+    is_ours = back.startswith("/") and not back.startswith(("//", "/\\")) and back.isprintable()
+    return back if is_ours else "/"
+
+
 async def form_of(request: AnyRequest, kind: type[F]) -> F:
     """What a page's form sent, as a Struct, once it is sure that one of our own pages sent it.
 
@@ -155,8 +162,15 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self.environment.filters["unlinked"] = unlinked
         self.environment.globals["static"] = static_url
         self.environment.globals["base_url"] = state.settings().base_url
+
+
+def unlinked(text: str) -> str:
+    """What somebody chose to be called, so that no mail reader makes a link or an address of it: our letters carry no
+    strangers' messages."""
+    return _LINKING.sub(r"\1 ", text)
 
 
 def environment() -> jinja2.Environment:
@@ -238,7 +252,11 @@ def translate(text: str, language: str, owner: str = "kit") -> str:
 
 def said(problem: Problem, language: str, owner: str = "kit") -> str:
     """What a problem says to a person, with the numbers of the case."""
-    return translate(inspect.cleandoc(type(problem).__doc__ or ""), language, owner).format(**problem.details)
+    details = {
+        name: translate(each, language, owner) if isinstance(each, str) else each
+        for name, each in problem.details.items()
+    }
+    return translate(inspect.cleandoc(type(problem).__doc__ or ""), language, owner).format(**details)
 
 
 def _words(owner: str, language: str) -> Mapping[str, str]:

@@ -10,8 +10,9 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
-from msingi.kit import events, idempotency, jobs
+from msingi.kit import events, idempotency, jobs, peers
 from msingi.kit.db import Collection
+from msingi.kit.exports import Contribute, contributed_by
 from msingi.kit.live import Topic
 
 NO_GRANTS: Mapping[str, Sequence[str]] = {}
@@ -22,8 +23,9 @@ class Product:
     """One product. Making it binds its collections to its database.
 
     `routes` are mounted under `/v1/<name>`, `root_routes` at `/` (for fixed addresses such as `/.well-known/…`).
-    `grants` says which permissions a role carries; `plant` makes the demo data; `watch` are coroutines that every web
-    process runs beside the requests; `settings` is a Struct read from the environment at boot.
+    `grants` says which permissions a role carries, `keeps` which of them no admin can take from it; `plant` makes
+    the demo data; `watch` are coroutines that every web process runs beside the requests; `settings` is a Struct
+    read from the environment at boot; `exports` tells all that it has of a person, for that person to take away.
     """
 
     name: str
@@ -37,11 +39,15 @@ class Product:
     topics: Sequence[Topic] = ()
     plant: Callable[[], Awaitable[None]] | None = None
     grants: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_GRANTS)
+    keeps: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_GRANTS)
     settings: type[Struct] | None = None
     watch: Sequence[Callable[[], Awaitable[None]]] = ()
+    exports: Contribute | None = None
     folder: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.exports:
+            contributed_by(self.name, self.exports)
         for store in self.stores:
             store.product = self.name
 
@@ -56,11 +62,16 @@ class Product:
         """Its jobs, crons and reactions."""
         return jobs.found_in(self.work)
 
+    @property
+    def _answering(self) -> list[Any]:
+        """Where other processes ask it, if it has something to answer."""
+        return peers.routes if self.exports else []
+
     def router(self) -> Router:
         """Its routes under `/v1/<name>`, marked with its name."""
         return Router(
             path=f"/v1/{self.name}",
-            route_handlers=list(self.routes),
+            route_handlers=[*self.routes, *(each for each in self._answering if each not in self.routes)],
             dependencies=dict(self.dependencies),
             tags=[self.name],
             opt={"product": self.name},

@@ -37,11 +37,11 @@ class KitRequest(Request[Any, Any, Any]):
         form = _form_of(self.scope["route_handler"])
         if form is None or body.count(b"[") + body.count(b"{") > DEEPEST:
             plain = await self._plain(body)
-            return plain if form is None else _strictly(form, plain)
+            return plain if form is None else strictly(form, plain)
         try:
             return _decoder(form).decode(body or b"null")
         except msgspec.ValidationError:
-            return _strictly(form, await self._plain(body))
+            return strictly(form, await self._plain(body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise Malformed(reason=_reason(fault)) from None
 
@@ -85,7 +85,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, dec_hook=default_deserializer)
 
 
-def _strictly(kind: Any, raw: Any) -> Any:
+def strictly(kind: Any, raw: Any) -> Any:
     """A form from plain JSON. Raises InvalidFields with all that is wrong."""
     try:
         return msgspec.convert(raw, kind, dec_hook=default_deserializer)
@@ -167,9 +167,7 @@ def _faults(kind: Any, raw: Any, pointer: str, strict: bool) -> Iterator[tuple[s
         yield from _fault_of_whole(kind, raw, pointer, strict)
 
 
-def _faults_of_fields(
-    kind: type[Struct], raw: dict[str, Any], pointer: str, strict: bool
-) -> Iterator[tuple[str, str]]:
+def _faults_of_fields(kind: type[Struct], raw: dict[str, Any], pointer: str, strict: bool) -> Iterator[tuple[str, str]]:
     config = kind.__struct_config__
     names = {config.tag_field} if config.tag_field else set()
     for each in msgspec.structs.fields(kind):

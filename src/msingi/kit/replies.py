@@ -15,7 +15,7 @@ from litestar.response import Redirect
 from litestar.response.base import ASGIResponse
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, PyMongoError, WTimeoutError
 
-from msingi.kit import pages
+from msingi.kit import audit, pages
 from msingi.kit.auth import InsufficientUserAuthentication
 from msingi.kit.db import Page
 from msingi.kit.errors import Busy, Invalid, InvalidFields, Malformed, NotFound, Problem, SignInFirst
@@ -70,6 +70,7 @@ def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
     Who opens a page without signing in is led to where one does, and whose proof is too old to where one renews it:
     from there back to the page, or to the one that a route's `back="/…"` names.
     """
+    audit.refused(request.scope, problem)
     handler = request.scope.get("route_handler")
     opt: Mapping[str, Any] = handler.opt if handler is not None else {}
     if opt.get("page") is True:

@@ -5,20 +5,19 @@ the collection by a change stream and answers from memory, for 0.1 µs a request
 concerns, so a process that starts, or that lost its database for a while, reads what there is and knows all.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
 import pymongo
 import structlog
-from pymongo.asynchronous.change_stream import AsyncChangeStream
-from pymongo.errors import PyMongoError
 
 from msingi.kit import state, unit
 from msingi.kit.actors import Actor
 from msingi.kit.clock import now, seconds
 from msingi.kit.db import Collection, Doc, Index, Row
+from msingi.kit.followed import follow
 from msingi.kit.ids import new_id
 
 KEPT = 20 * 60  # seconds: twice the life of a token
@@ -56,7 +55,7 @@ async def revoke(*, actor: str, session: str = "", below: int = 0) -> None:
     if not session and not below:
         raise ValueError("say which session, or below which token version")
     row = await revocations.add(Revocation(actor=actor, session=session, below=below))
-    unit.after_commit(lambda: _learn(row.id, row.actor, row.session, row.below))
+    unit.after_commit(lambda: learn(row.id, row.actor, row.session, row.below))
 
 
 OnRevoked = Callable[[str, str], Awaitable[None]]
@@ -82,7 +81,7 @@ class _Revoked:
     def __init__(self) -> None:
         self.sessions: dict[str, float] = {}
         self.versions: dict[str, tuple[int, float]] = {}
-        self.heard_at = -STALE
+        self.heard_at = self.elsewhere_at = -STALE
         self.swept_at = monotonic()
         self.floor = ""
 
@@ -103,14 +102,45 @@ def is_revoked(actor: Actor) -> bool:
 
 
 async def is_revoked_now(actor: Actor) -> bool:
-    """The same, read from the database: for what matters most while the stream is silent. Raises PyMongoError."""
+    """The same, read from the database: for what matters most while the stream is silent.
+
+    Raises PyMongoError, and Busy where others tell of revocations and do not answer.
+    """
+    if state.settings().revocations_url:
+        await _elsewhere[0]()
+        if is_revoked(actor):
+            return True
     versions = {"actor": actor.id, "session": "", "below": {"$gt": actor.version}}
     return await revocations.exists({"$or": [{"session": actor.session, "actor": actor.id}, versions]})
 
 
 def fresh() -> bool:
-    """Whether the stream was alive within the last STALE seconds. If not, an answer may be late by as much."""
-    return monotonic() - state.part(_Revoked).heard_at < STALE
+    """Whether whoever tells was heard within the last STALE seconds. If not, an answer may be late by as much."""
+    known = state.part(_Revoked)
+    heard_at = min(known.heard_at, known.elsewhere_at) if state.settings().revocations_url else known.heard_at
+    return monotonic() - heard_at < STALE
+
+
+# ---- what others tell of, who have a database of their own (kit.revocation_feed)
+
+
+_elsewhere: list[Callable[[], Awaitable[None]]] = []
+
+
+def ask_elsewhere_with(ask: Callable[[], Awaitable[None]]) -> None:
+    """Register how to learn by now what was revoked elsewhere."""
+    _elsewhere[:] = [ask]
+
+
+def heard_elsewhere() -> None:
+    """Note that they told all that there was to tell."""
+    state.part(_Revoked).elsewhere_at = monotonic()
+
+
+async def since(at: datetime | None) -> list[Revocation]:
+    """What was revoked from a time on, or all that still matters."""
+    known = {"_id": {"$ne": HEARTBEAT}}
+    return await revocations.many({**known, "created_at": {"$gte": at}} if at else known, limit=0)
 
 
 # ---- following
@@ -118,28 +148,23 @@ def fresh() -> bool:
 
 async def run_watch() -> None:
     """Follow the revocations for as long as the process lives, whatever becomes of the database meanwhile."""
-    while True:
-        try:
-            await _follow()
-        except PyMongoError as error:
-            log.warning("revocations_interrupted", error=type(error).__name__)
-            await asyncio.sleep(0.2)
-
-
-async def _follow() -> None:
-    # First the stream, then what there is: nothing can fall between the two, and to hear a thing twice does no harm.
     kinds = {"$match": {"operationType": {"$in": ["insert", "update"]}}}
-    async with await revocations.raw.watch([kinds], max_await_time_ms=500, batch_size=500) as stream:
-        async for row in revocations.raw.find({"_id": {"$ne": HEARTBEAT}}):
-            await _learn_row(row)
-        state.part(_Revoked).heard_at = monotonic()
-        log.info("revocations_followed", sessions=len(state.part(_Revoked).sessions))
-        while stream.alive:
-            await _hear(stream)
+    await follow(
+        "revocations",
+        lambda: revocations.raw.watch([kinds], max_await_time_ms=500, batch_size=500),
+        _learn_all,
+        _hear,
+    )
 
 
-async def _hear(stream: AsyncChangeStream[Row]) -> None:
-    change = await stream.try_next()
+async def _learn_all() -> None:
+    async for row in revocations.raw.find({"_id": {"$ne": HEARTBEAT}}):
+        await _learn_row(row)
+    state.part(_Revoked).heard_at = monotonic()
+    log.info("revocations_followed", sessions=len(state.part(_Revoked).sessions))
+
+
+async def _hear(change: Row | None) -> None:
     known = state.part(_Revoked)
     if change is not None:
         known.heard_at = monotonic()
@@ -162,10 +187,11 @@ async def _beat() -> None:
 
 
 async def _learn_row(row: Row) -> None:
-    await _learn(row["_id"], row["actor"], row["session"], row["below"])
+    await learn(row["_id"], row["actor"], row["session"], row["below"])
 
 
-async def _learn(id: str, actor: str, session: str, below: int) -> None:
+async def learn(id: str, actor: str, session: str, below: int) -> None:
+    """Know of a revocation in this process."""
     known = state.part(_Revoked)
     if id < known.floor:
         return

@@ -1,63 +1,77 @@
-"""Keys that come from the house's one secret, and values that only their holder can read.
+"""The house's keys for its many purposes, and fields that are sealed at rest.
 
-A key is derived for one purpose (HKDF-SHA-256, RFC 5869), so that what is known of one says nothing of another. What
-is sealed (AES-256-GCM) names its key and is bound to the place it belongs to: it cannot be opened anywhere else.
+What is compared (marks, blind indexes) follows from the first data key, which never changes; what is opened is sealed
+with the newest, and names it (decision 0010).
 """
 
-import os
-from functools import lru_cache
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from hmac import digest
+from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from msgspec import Struct
+import structlog
 
-from msingi.kit import state
+from msingi.kit.ciphers import HEAD, ID_BYTES, CannotOpen, Key, key_from, seal, unseal
+from msingi.kit.data_keys import ring
 
-FORMAT = b"\x01"  # of what `seal` returns: format, key id, nonce, ciphertext with its tag
-ID_BYTES, NONCE_BYTES, TAG_BYTES = 4, 12, 16
-SHORTEST = len(FORMAT) + ID_BYTES + NONCE_BYTES + TAG_BYTES
+__all__ = [
+    "CannotOpen",
+    "Key",
+    "blind",
+    "key_for",
+    "key_from",
+    "keys_for",
+    "open_field",
+    "seal",
+    "seal_field",
+    "unseal",
+]
 
-
-class CannotOpen(ValueError):
-    """Sealed under another key, for another place, or altered."""
-
-
-class Key(Struct, frozen=True):
-    """A key and the short id by which sealed values name it; the id tells nothing of the key."""
-
-    id: bytes
-    raw: bytes
-
-    def __repr__(self) -> str:
-        return f"Key({self.id.hex()})"
+BLIND_BYTES = 16
+log = structlog.get_logger("sealing")
 
 
 def key_for(purpose: str) -> Key:
-    """The house's key for one purpose, such as `"accounts.pepper"`: the same in every process."""
-    return key_from(state.settings().secret.encode(), purpose)
+    """The house's key for one purpose, such as `"accounts.refresh"`: the same in every process, today and tomorrow."""
+    return key_from(ring().first().raw, purpose)
 
 
-@lru_cache(maxsize=256)
-def key_from(material: bytes, purpose: str) -> Key:
-    """The key that follows from some secret bytes (at least 128 bits of chance) for one purpose."""
-    derived = HKDF(SHA256(), 32 + ID_BYTES, salt=None, info=f"msingi/{purpose}".encode()).derive(material)
-    return Key(derived[32:], derived[:32])
+def keys_for(purpose: str) -> list[Key]:
+    """A purpose's key from each data key, the newest first: for what is kept with its key's id, and made anew."""
+    at_work = ring().newest().number
+    return [key_from(each.raw, purpose) for each in ring().all() if each.number <= at_work]
 
 
-def seal(key: Key, plain: bytes, place: str) -> bytes:
-    """`plain` so that only who has `key` reads it, and only at `place` (`"accounts/keys/000001/private"`)."""
-    head, nonce = FORMAT + key.id, os.urandom(NONCE_BYTES)
-    return head + nonce + AESGCM(key.raw).encrypt(nonce, plain, head + place.encode())
+def blind(purpose: str, text: str) -> str:
+    """What equal texts have in common and who lacks the key cannot compute: to look up what is sealed, by equality."""
+    mark = digest(key_for(f"blind.{purpose}").raw, text.encode("utf-8", "replace"), sha256)[:BLIND_BYTES]
+    return urlsafe_b64encode(mark).rstrip(b"=").decode()
 
 
-def unseal(key: Key, sealed: bytes, place: str) -> bytes:
-    """What was sealed. Raises CannotOpen."""
-    head, nonce = sealed[: 1 + ID_BYTES], sealed[1 + ID_BYTES : 1 + ID_BYTES + NONCE_BYTES]
-    if len(sealed) < SHORTEST or head != FORMAT + key.id:
-        raise CannotOpen("it names another key")
+def seal_field(plain: bytes, place: str, store: str) -> bytes:
+    """A field's value, sealed with the newest data key for `place` (`"accounts.accounts/000001/email"`)."""
+    key = ring().newest()
+    return seal(_field_key(key.number, key.raw, store), plain, place)
+
+
+def open_field(sealed: Any, place: str, store: str) -> bytes:
+    """The value of a sealed field. Raises CannotOpen, and says so in the log."""
+    number = number_of(sealed)
+    key = ring().find(number) if number else None
     try:
-        return AESGCM(key.raw).decrypt(nonce, sealed[1 + ID_BYTES + NONCE_BYTES :], head + place.encode())
-    except InvalidTag:
-        raise CannotOpen("it was altered, or belongs elsewhere") from None
+        if key is None:
+            raise CannotOpen(f"{place} is not sealed" if number is None else f"there is no data key {number:06d}")
+        return unseal(_field_key(key.number, key.raw, store), sealed, place)
+    except CannotOpen as reason:
+        log.error("sealed_field_unreadable", place=place, key=number, reason=str(reason))
+        raise CannotOpen(f"{place}: {reason}") from None
+
+
+def number_of(sealed: Any) -> int | None:
+    """Which data key a field is sealed with; None for what is not sealed."""
+    return int.from_bytes(sealed[1:HEAD], "big") if isinstance(sealed, bytes) and len(sealed) > HEAD else None
+
+
+def _field_key(number: int, raw: bytes, store: str) -> Key:
+    """Each collection has a key of its own, so that none comes near the 2³² values that one key may seal."""
+    return Key(number.to_bytes(ID_BYTES, "big"), key_from(raw, f"field.{store}").raw)

@@ -38,6 +38,11 @@ def current() -> State:
     return _current
 
 
+def is_running() -> bool:
+    """Whether there is a state: rules and what they ask may be used without one."""
+    return _current is not None
+
+
 def settings() -> Settings:
     """The house's settings."""
     return current().settings

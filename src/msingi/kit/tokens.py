@@ -12,7 +12,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 from time import monotonic
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -32,6 +32,7 @@ LONGEST = 4096  # characters
 REMEMBERED = 20_000  # tokens of which a process knows that they are right
 REFETCH = 60.0  # seconds between two askings for keys that we do not have
 SHAPE = re.compile(r"[A-Za-z0-9_-]{1,512}\.[A-Za-z0-9_-]{1,3400}\.[A-Za-z0-9_-]{86}")
+C = TypeVar("C")
 log = structlog.get_logger("tokens")
 
 
@@ -145,7 +146,12 @@ def token_for(actor: Actor, key: SigningKey, *, lifetime: int = LIFETIME) -> str
 
 def sign(claims: Claims, key: SigningKey) -> str:
     """The token that says `claims`."""
-    header = msgspec.json.encode(Header("EdDSA", "at+jwt", key.public.kid))
+    return signed("at+jwt", claims, key)
+
+
+def signed(kind: str, claims: Struct, key: SigningKey) -> str:
+    """A JWT of another kind (`typ`), for whom it may concern: nothing here takes it for an access token."""
+    header = msgspec.json.encode({"alg": "EdDSA", "typ": kind, "kid": key.public.kid})
     said = _text(header) + b"." + _text(msgspec.json.encode(claims))
     return (said + b"." + _text(key.private.sign(said))).decode()
 
@@ -213,18 +219,34 @@ def _actor_of(claims: Claims) -> Actor:
     )
 
 
+async def read_signed(token: str, header: type[Any], claims: type[C]) -> C | None:
+    """What a JWT of another kind says, if one of our keys signed it; whether it is still good is for the caller to see.
+
+    `header` names the only header it may have, as `Header` does for access tokens.
+    """
+    try:
+        return _strict(await _payload(token, header), claims)
+    except _Refused:
+        return None
+
+
 async def _verify(token: str) -> Claims:
+    claims = _strict(await _payload(token, Header), Claims)
+    _check(claims)
+    return claims
+
+
+async def _payload(token: str, kind: type[Any]) -> bytes:
+    """What one of our keys signed, with such a header."""
     header, payload, signature, said = _parts(token)
-    key = await ring().find(_strict(header, Header).kid)
+    key = await ring().find(_strict(header, kind).kid)
     if key is None:
         raise _Refused
     try:
         key.verify(signature, said)
     except InvalidSignature:
         raise _Refused from None
-    claims: Claims = _strict(payload, Claims)
-    _check(claims)
-    return claims
+    return payload
 
 
 def _parts(token: str) -> tuple[bytes, bytes, bytes, bytes]:
@@ -244,7 +266,7 @@ def _bytes(text: str) -> bytes:
     return raw
 
 
-def _strict(raw: bytes, kind: type[Any]) -> Any:
+def _strict(raw: bytes, kind: type[C]) -> C:
     """JSON as a Struct, with each member once and each number an integer."""
     try:
         found = msgspec.json.decode(raw, type=kind)

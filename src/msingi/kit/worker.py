@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from msingi.kit import mail, relay, state
+from msingi.kit import audit_chain, data_keys, mail, relay, resealing, state
 from msingi.kit.config import Settings
 from msingi.kit.events import Hearer, unload_all
 from msingi.kit.hearing import Hearing, catch_up, look_for_gaps
@@ -33,12 +33,16 @@ async def run(products: Sequence[Hearer], stop: asyncio.Event, grace: float = GR
     A database or a Redis that is away is waited for. What is not finished `grace` seconds after the stop is
     cancelled and put back, for another worker to do.
     """
+    await data_keys.load()
     hearings = [Hearing(each.name, each.found.reactions) for each in products if each.found.reactions]
     crons = [cron for each in products for cron in each.found.crons]
     runner = Runner([each.name for each in products], crons)
     stoppable: list[Runner | Hearing] = [runner, *hearings]
     finishing = [_kept_up(each.run) for each in stoppable]
-    others = [_kept_up(relay.run), _kept_up(mail.run), _kept_up(lambda: look_for_gaps(hearings))]
+    stores = [*mail.stores(), *(store for each in products for store in getattr(each, "all_stores", ()))]
+    watches = [data_keys.run_watch, relay.run, mail.run, lambda: look_for_gaps(hearings), lambda: resealing.run(stores)]
+    watches.append(audit_chain.run)
+    others = [_kept_up(watch) for watch in watches]
     log.info("worker_started", products=[each.name for each in products])
     try:
         await stop.wait()

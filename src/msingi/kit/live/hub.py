@@ -12,7 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 from socketio import packet
 
-from msingi.kit import clock, drain, revocations, state
+from msingi.kit import clock, drain, revocations, roles, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Invalid, Problem
 from msingi.kit.live.telling import LOOK_AGAIN, LOST, STREAM
@@ -325,6 +325,15 @@ async def close_revoked(actor: str, session: str) -> None:
     """Close at once the connections that a revocation means."""
     hub = state.part(Hub)
     hub.close(each for each in hub.listeners if each.actor.id == actor and revocations.is_revoked(each.actor))
+
+
+@roles.on_change
+async def look_everywhere() -> None:
+    """Roles carry something else now: look again who may see each topic."""
+    hub = state.part(Hub)
+    hub.looks += 1
+    for topic in list(hub.topics):
+        hub.do(hub._look_again(topic))
 
 
 async def _leave(hub: Hub) -> None:

@@ -14,7 +14,7 @@ import socketio
 import structlog
 from socketio.exceptions import ConnectionRefusedError as Refused
 
-from msingi.kit import csrf, state
+from msingi.kit import audit, csrf, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Forbidden, Invalid, Problem, QuotaExceeded, SignInFirst
 from msingi.kit.live.hub import BACKLOG, TOPICS_EACH, Hub, Listener, Message, TooManyTopics, has_ended, packet_of
@@ -35,9 +35,9 @@ class BadEvent(Invalid):
 class Socket(Listener):
     """One Socket.IO connection."""
 
-    def __init__(self, server: socketio.AsyncServer, sid: str, actor: Actor) -> None:
+    def __init__(self, server: socketio.AsyncServer, sid: str, actor: Actor, scope: Any) -> None:
         super().__init__(actor)
-        self.server, self.sid = server, sid
+        self.server, self.sid, self.scope = server, sid, scope
         self.wire: str = server.manager.eio_sid_from_sid(sid, "/")
         self.window, self.events, self.refused = 0.0, 0, 0
 
@@ -114,8 +114,9 @@ def make_socket_server(identify: Identify) -> socketio.AsyncServer:
             actor = await _actor_of(identify, auth)
             state.part(Hub).check_room(actor)
         except Problem as problem:
+            audit.refused_on_socket(environ["asgi.scope"], None, "connect", problem)
             raise Refused(problem.code, problem.body()) from None
-        sockets[sid] = Socket(server, sid, actor)
+        sockets[sid] = Socket(server, sid, actor, environ["asgi.scope"])
         state.part(Hub).enter(sockets[sid])
 
     async def disconnect(sid: str, reason: str = "") -> None:
@@ -175,6 +176,7 @@ async def _answer(
             raise BadEvent(reason="it takes one object")
         return await act(socket, given)
     except Problem as problem:
+        audit.refused_on_socket(socket.scope, socket.actor, act.__name__, problem)
         if socket.refused > PATIENCE:
             state.part(Hub).close([socket])
         return {"error": problem.body()}

@@ -6,6 +6,7 @@ from typing import Any
 
 from msingi.kit import state
 from msingi.kit.actors import Actor
+from msingi.kit.auth import InsufficientScope
 from msingi.kit.errors import NotFound
 
 LONGEST = 200  # characters of a topic's path
@@ -35,10 +36,21 @@ class Topic:
 
 
 async def check_may_follow(path: str, actor: Actor) -> None:
-    """Raise a Problem unless the actor may follow this topic: a topic that no product lists is nobody's."""
-    for topic in (topic for product in state.current().products for topic in product.topics):
-        values = topic.values(path)
-        if values is not None:
-            await topic.see(*values, actor)
-            return
+    """Raise a Problem unless the actor may follow this topic: a topic that no product lists is nobody's.
+
+    Who comes with an API key or for somebody else's program needs `<product>:read`, as at the gate, which Socket.IO
+    does not pass.
+    """
+    for product in state.current().products:
+        for topic in product.topics:
+            values = topic.values(path)
+            if values is not None:
+                _check_scope(f"{product.name}:read", actor)
+                await topic.see(*values, actor)
+                return
     raise NoSuchTopic(topic=path[:LONGEST])
+
+
+def _check_scope(needed: str, actor: Actor) -> None:
+    if not actor.reaches(needed):
+        raise InsufficientScope(needed)

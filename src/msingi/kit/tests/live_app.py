@@ -41,7 +41,9 @@ class Door(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-products: Any = [SimpleNamespace(name="boards", folder=None, topics=[Topic("boards/{id}", see=board_for)])]
+products: Any = [
+    SimpleNamespace(name="boards", folder=None, topics=[Topic("boards/{id}", see=board_for)], all_stores=())
+]
 
 
 @asynccontextmanager

@@ -13,10 +13,10 @@ from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, Se
 
 from msingi.kit import pages
 from msingi.kit.actors import Actor
-from msingi.kit.auth import Visible, scope_filter
 from msingi.kit.db import Collection, Doc, Form, Page, Paging, View, Where
 from msingi.kit.errors import AlreadyExists, Conflict, Stale
 from msingi.kit.http import Body, Filters, Given, Path, Query, delete, get, patch, post
+from msingi.kit.policy import Asker, Policy, holds, names_actor
 from msingi.kit.product import Product
 from msingi.kit.replies import KitResponse, created
 from msingi.kit.unit import atomic
@@ -70,11 +70,11 @@ class Wish(msgspec.Struct):
 
 trees = Collection(Tree, "trees", indexes=["owner", "kind"])
 FILTERS = Filters(kind=Kind, height=int, pruned_at=datetime, label=("labels", str), dead=bool, weight=float)
-mine = Visible(where=lambda actor: {"owner": actor.id}, all_with="trees:see_all")
+policy = Policy(Tree, see=names_actor("owner") | holds("trees:see_all"))
 
 
 async def tree_in_path(tree_id: Path[str], actor: Given[Actor]) -> Tree:
-    return await trees.get(tree_id, scope_filter(actor, mine))
+    return await trees.get(tree_id, policy.scope_filter("see", Asker(actor)))
 
 
 @get("/trees", filters=FILTERS, also=("q",))
@@ -83,7 +83,7 @@ async def list_trees(
 ) -> Page[TreeView]:
     """One's trees."""
     found = await trees.page(
-        {"$and": [scope_filter(actor, mine), where]}, page, sorts=("-_id", "kind", "height", "pruned_at")
+        {"$and": [policy.scope_filter("see", Asker(actor)), where]}, page, sorts=("-_id", "kind", "height", "pruned_at")
     )
     return found.map(TreeView.of)
 

@@ -89,7 +89,7 @@ async def house(running: state.State, tmp_path: Path) -> state.State:
     folder.mkdir(parents=True)
     for name, text in LETTERS.items():
         (folder / name).write_text(text)
-    running.products = [SimpleNamespace(name="errands", folder=tmp_path, topics=())]
+    running.products = [SimpleNamespace(name="errands", folder=tmp_path, topics=(), all_stores=())]
     await db.prepare(mail.stores())
     return running
 
@@ -251,6 +251,18 @@ async def test_c7_a_refused_letter_is_dead_and_can_be_seen_and_tried_again(
         await mail.again(letter.id)
     assert await mail.deliver(letter.id) == "delivered"
     assert len(office.taken) == 1
+
+
+async def test_d4_what_a_server_repeats_of_an_address_is_not_logged(
+    posted: state.State, office: PostOffice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    office.open()
+    office.to_recipient = "550 5.1.1 <bob@msingi.test>: nobody here; ask postmaster@msingi.test"
+    assert await mail.deliver((await write()).id) == "dead"
+    said = "".join(capsys.readouterr())
+    assert "letter_died" in said
+    assert "nobody here" in said
+    assert "@msingi.test" not in said
 
 
 async def test_c7_a_server_that_refuses_us_kills_no_letter(posted: state.State, office: PostOffice) -> None:

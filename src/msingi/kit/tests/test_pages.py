@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture
 async def client(running: state.State, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    running.products = [SimpleNamespace(name="stall", folder=folder, topics=())]
+    running.products = [SimpleNamespace(name="stall", folder=folder, topics=(), all_stores=())]
     app = Litestar(
         [show_list, show_token, add_fruit, pages.static("stall")],
         openapi_config=None,

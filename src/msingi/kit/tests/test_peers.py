@@ -4,6 +4,7 @@ import pytest
 from msgspec import Struct
 
 from msingi.kit.peers import NobodyAnswers, Question, answers
+from msingi.kit.state import State
 
 
 class Asked(Struct, frozen=True):
@@ -13,7 +14,7 @@ class Asked(Struct, frozen=True):
 DOUBLE: Question[Asked, int] = Question("test.double", Asked, int)
 
 
-async def test_a_question_is_answered_by_whoever_registered() -> None:
+async def test_a_question_is_answered_by_whoever_registered(running: State) -> None:
     with pytest.raises(NobodyAnswers, match=r"test\.double"):
         await DOUBLE.ask(number=4)
 

@@ -6,6 +6,8 @@ keeps the other requests' latency; without a bound it would keep their memory, b
 
 import asyncio
 import os
+import sys
+import threading
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +21,12 @@ from argon2.exceptions import VerifyMismatchError
 
 from msingi.kit import state
 from msingi.kit.errors import Busy
-from msingi.kit.sealing import Key, key_for
+from msingi.kit.sealing import Key, keys_for
+from msingi.products.accounts import foreign_hashes
 from msingi.products.accounts.rules.people import normal
 
 WAITING = 8
+PEPPER = "accounts.pepper"
 T = TypeVar("T")
 log = structlog.get_logger("accounts")
 hasher = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1)
@@ -32,13 +36,17 @@ class Hashing:
     """A process's one thread for passwords."""
 
     def __init__(self) -> None:
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="passwords", initializer=_step_back)
         self.at_work = 0
+
+    def check_room(self) -> None:
+        """Raise Busy if too many wait."""
+        if self.at_work > WAITING:
+            raise Busy(retry_after=1)
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do it when its turn has come. Raises Busy if too many wait."""
-        if self.at_work > WAITING:
-            raise Busy(retry_after=1)
+        self.check_room()
         self.at_work += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self.thread, work)
@@ -46,33 +54,49 @@ class Hashing:
             self.at_work -= 1
 
 
+def _step_back() -> None:
+    """Requests that need no hash come first where there are too few cores for all. Only Linux has it by thread."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+def check_room() -> None:
+    """Raise Busy where a password would not be hashed anyway: before there is any other work for it."""
+    state.part(Hashing).check_room()
+
+
 async def hashed(password: str) -> str:
     """What is kept of a password. Raises Busy."""
-    pepper = key_for("accounts.pepper")
+    pepper = keys_for(PEPPER)[0]
     encoded = await state.part(Hashing).do(lambda: hasher.hash(_peppered(pepper, password)))
     return f"{pepper.id.hex()}{encoded}"
 
 
 async def fits(kept: str | None, password: str) -> bool:
     """Whether a password is the one that was kept. It takes as long where nothing was kept. Raises Busy."""
-    pepper = key_for("accounts.pepper")
-    encoded = _encoding_in(kept, pepper) or _nobodys()
-    return await state.part(Hashing).do(lambda: _is_it(encoded, _peppered(pepper, password)))
+    if kept and foreign_hashes.is_foreign(kept):
+        return await state.part(Hashing).do(lambda: foreign_hashes.fits(kept, password))
+    pepper, encoded = _read(kept)
+    return await state.part(Hashing).do(lambda: _is_it(encoded or _nobodys(), _peppered(pepper, password)))
 
 
 def is_outdated(kept: str) -> bool:
-    """Whether the password should be hashed anew, since the costs were changed."""
-    return hasher.check_needs_rehash(kept[kept.index("$") :])
+    """Whether the password should be hashed anew, since the costs were changed, the pepper, or its maker."""
+    pepper, dollar, rest = kept.partition("$")
+    return pepper != keys_for(PEPPER)[0].id.hex() or hasher.check_needs_rehash(dollar + rest)
 
 
-def _encoding_in(kept: str | None, pepper: Key) -> str | None:
-    if kept is None:
-        return None
-    key, dollar, rest = kept.partition("$")
-    if key != pepper.id.hex():
-        log.warning("pepper_unknown", key=key)
-        return None
-    return dollar + rest
+def _read(kept: str | None) -> tuple[Key, str | None]:
+    """The pepper that a password was hashed with, and its encoding; today's and none, where nothing was kept."""
+    peppers = keys_for(PEPPER)
+    if not kept:  # nobody, or somebody who has no password
+        return peppers[0], None
+    id, dollar, rest = kept.partition("$")
+    for pepper in peppers:
+        if pepper.id.hex() == id:
+            return pepper, dollar + rest
+    log.warning("pepper_unknown", key=id)
+    return peppers[0], None
 
 
 def _nobodys() -> str:

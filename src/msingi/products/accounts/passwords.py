@@ -1,13 +1,17 @@
 """Which passwords are guessed first: what is common, what follows a pattern, and what is made of the person.
 
-What remains of a password after all such parts are taken out must still be worth guessing. The list of passwords that
-were found in breaches comes with a later version (security.md B7).
+What remains of a password after all such parts are taken out must still be worth guessing, and the password must not
+be on a list of those that were found in breaches.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
+from msingi.kit import state
+from msingi.products.accounts import breaches
+from msingi.products.accounts.breaches import folded
+from msingi.products.accounts.models.settings import AccountsSettings
 from msingi.products.accounts.rules.people import WeakPassword
 
 LEAST_LEFT = 6  # characters that must remain
@@ -40,24 +44,28 @@ _TRAVESTY = str.maketrans("013457@$!", "oieastasi")
 
 def check_password(password: str, *, email: str, name: str, pointer: str = "/password") -> None:
     """Raise WeakPassword if this is among the first that are tried on the account of this person."""
-    plain = _folded(password)
+    plain = folded(password)
     own = _parts(email, name)
     for spelling in {plain, plain.translate(_TRAVESTY)}:
         if _is_thin(_without_patterns(_without(spelling, COMMON))):
             raise WeakPassword("too_common", pointer)
         if _is_thin(_without_patterns(_without(_without(spelling, own), COMMON))):
             raise WeakPassword("like_you", pointer)
+    if any(plain in breaches.opened(path) for path in _lists()):
+        raise WeakPassword("breached", pointer)
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+def _lists() -> list[Path]:
+    """The lists of breached passwords: the house's own, and the one that it was given."""
+    given = state.part(AccountsSettings).breached_passwords if state.is_running() else ""
+    return [breaches.OWN, Path(given)] if given else [breaches.OWN]
 
 
 def _parts(email: str, name: str) -> list[str]:
     """What a person and the service are called, the longest first."""
-    local, _, domain = _folded(email).partition("@")
-    words = re.findall(r"\w{3,}", f"{local} {domain} {_folded(name)}".replace("_", " "))
-    whole = [_folded(email), local, domain, _folded(name), _folded(name).replace(" ", "")]
+    local, _, domain = folded(email).partition("@")
+    words = re.findall(r"\w{3,}", f"{local} {domain} {folded(name)}".replace("_", " "))
+    whole = [folded(email), local, domain, folded(name), folded(name).replace(" ", "")]
     return sorted({each for each in [*words, *whole, *SERVICE] if len(each) >= 3}, key=len, reverse=True)
 
 

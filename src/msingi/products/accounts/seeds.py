@@ -4,23 +4,18 @@ import secrets
 from functools import lru_cache
 
 import structlog
-from msgspec import Struct, field
 
 from msingi.kit import state
 from msingi.kit.search import words_of
 from msingi.kit.unit import atomic
 from msingi.products.accounts import hashing
 from msingi.products.accounts.actions import people
-from msingi.products.accounts.models.people import Account, Role, accounts
+from msingi.products.accounts.models.organisations import Membership, Organisation, memberships, organisations
+from msingi.products.accounts.models.people import Account, Role, accounts, words_to_find
+from msingi.products.accounts.models.settings import AccountsSettings
 
 TEST_PASSWORD = "correct horse battery msingi"  # noqa: S105  (the one that msingi.kit.testing tells its people)
 log = structlog.get_logger("accounts")
-
-
-class AccountsSettings(Struct, frozen=True, kw_only=True):
-    """What accounts is told by its environment."""
-
-    demo_password: str = field(name="MSINGI_DEMO_PASSWORD", default="")
 
 
 async def plant() -> None:
@@ -34,12 +29,30 @@ async def plant() -> None:
 async def _plant(password: str) -> None:
     await accounts.add_many([_person(id, password) for id in ("ann", "bob", "eve")])
     await people.let_in(await accounts.add(_person("admin", password, ["user", "admin"])))
+    await _plant_farm()
+
+
+async def _plant_farm() -> None:
+    """An organisation that Ann owns and Bob is in."""
+    name, slug = "Shamba la Mfano", "shamba-la-mfano"
+    await organisations.add(
+        Organisation(id="farm", name=name, slug=slug, owners=["ann"], members=2, words=words_of(name, slug))
+    )
+    await memberships.add(Membership(id="farm:ann", organisation="farm", account="ann", role="owner"))
+    await memberships.add(Membership(id="farm:bob", organisation="farm", account="bob", role="member"))
 
 
 def _person(id: str, password: str, roles: list[Role] | None = None) -> Account:
     name, email = id.capitalize(), f"{id}@msingi.test"
     return Account(
-        id=id, email=email, name=name, password=password, roles=roles or ["user"], words=words_of(name, email)
+        id=id,
+        email=email,
+        email_verified=True,
+        name=name,
+        password=password,
+        roles=roles or ["user"],
+        organisations=1 if id in ("ann", "bob") else 0,
+        words=words_to_find(name, email),
     )
 
 

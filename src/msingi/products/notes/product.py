@@ -2,7 +2,7 @@
 
 from msingi.kit import state
 from msingi.kit.product import Product
-from msingi.products.notes import jobs, seeds
+from msingi.products.notes import jobs, queries, seeds
 from msingi.products.notes.models import notes, revisions, shelves, tombstones
 from msingi.products.notes.models.store import NotesSettings
 from msingi.products.notes.routes import note_in_path, routes
@@ -24,5 +24,6 @@ product = Product(
     work=[jobs],
     plant=seeds.plant,
     settings=NotesSettings,
+    exports=queries.person,
     watch=[plant_in_memory],
 )

@@ -136,6 +136,11 @@ async def everything(actor: Actor) -> AsyncIterator[NoteView]:
         yield await shown(each)
 
 
+async def person(user_id: str) -> Any:
+    """All that there is of somebody, for them to take away."""
+    return {"notes": [msgspec.to_builtins(await shown(each)) async for each in store().each(user_id)]}
+
+
 def item(note: Note) -> NoteItem:
     """A note as lists show it."""
     view: NoteItem = NoteItem.of(note, excerpt=note.body[:EXCERPT])

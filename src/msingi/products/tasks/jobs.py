@@ -5,7 +5,7 @@ import structlog
 from msingi.kit.events import on
 from msingi.kit.jobs import cron, job
 from msingi.kit.mail import BadAddress
-from msingi.products.accounts.contract import UserErased
+from msingi.products.accounts.contract import Person, UserErased
 from msingi.products.tasks import queries
 from msingi.products.tasks.actions import members, projects, reminders
 from msingi.products.tasks.contract import MemberRemoved, ProjectRemoved, ReminderPastDue
@@ -21,16 +21,16 @@ async def remind() -> None:
         if known is None:
             log.warning("reminders_wait", reason="accounts is not running here", waiting=len(found))
             return
-        addresses = {each.id: each.email for each in known}
+        people = {each.id: each for each in known}
         for each in found:
-            await _remind(each.id, addresses.get(each.user_id, ""))
+            await _remind(each.id, people.get(each.user_id))
 
 
-async def _remind(reminder_id: str, address: str) -> None:
+async def _remind(reminder_id: str, person: Person | None) -> None:
     try:
-        await reminders.send(reminder_id, address)
+        await reminders.send(reminder_id, person)
     except BadAddress:
-        await reminders.send(reminder_id, "")
+        await reminders.send(reminder_id, None)
 
 
 @job(unique=lambda: "now")

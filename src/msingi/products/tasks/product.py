@@ -18,5 +18,6 @@ product = Product(
     work=[jobs],
     topics=[Topic("tasks/projects/{id}", see=queries.may_follow)],
     plant=seeds.plant,
+    exports=queries.person,
     folder=Path(__file__).parent,
 )

@@ -257,3 +257,21 @@ async def reminder(reminder_id: str, seen: SeenTask) -> Reminder:
 async def reminders_on(seen: SeenTask, page: Paging) -> Page[Reminder]:
     own = {"task_id": seen.task.id, "user_id": seen.member.user_id}
     return await reminders.page(own, page, sorts=("at", "created_at"))
+
+
+async def person(user_id: str) -> dict[str, Any]:
+    """All that there is of somebody, for them to take away: what they own, made, wrote or were given to do."""
+    theirs: Where = {"$or": [{"created_by": user_id}, {"assignees": user_id}, {"completed_by": user_id}]}
+    mine = [each.project_id async for each in members.each({"user_id": user_id})]
+    theirs = {"project_id": {"$in": mine}, **theirs}
+    return {
+        "projects": [msgspec.to_builtins(each) async for each in projects.each({"owner_id": user_id})],
+        "memberships": [msgspec.to_builtins(each) async for each in members.each({"user_id": user_id})],
+        "tasks": [_without_words(each) async for each in tasks.each(theirs)],
+        "comments": [msgspec.to_builtins(each) async for each in comments.each({"author_id": user_id})],
+        "reminders": [msgspec.to_builtins(each) async for each in reminders.each({"user_id": user_id})],
+    }
+
+
+def _without_words(task: Task) -> Any:
+    return {name: value for name, value in msgspec.to_builtins(task).items() if name not in ("words", "title_words")}

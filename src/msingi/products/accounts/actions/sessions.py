@@ -5,18 +5,20 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from msingi.kit import revocations, sealing, state, tokens
+from msingi.kit import audit, revocations, sealing, state, tokens
 from msingi.kit.auth import Actor
-from msingi.kit.clock import now, seconds
+from msingi.kit.clock import now
 from msingi.kit.errors import InvalidFields, NotFound, Stale
 from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import hashing, queries, rules
-from msingi.products.accounts.actions import people, signing_keys
+from msingi.products.accounts.actions import defence, known_devices, people, proofs, signing_keys
+from msingi.products.accounts.believed import Believed
 from msingi.products.accounts.models.people import Account
 from msingi.products.accounts.models.sessions import Kind, Session, sessions
+from msingi.products.accounts.models.settings import AccountsSettings
 from msingi.products.accounts.rules.visitors import Visitor
 from msingi.products.accounts.schemas.sessions import SignIn
 from msingi.products.accounts.session_secrets import (
@@ -29,8 +31,7 @@ from msingi.products.accounts.session_secrets import (
 )
 
 NOTED = timedelta(minutes=1)  # the use of a cookie is noted once in this time
-BELIEVED = 30.0  # seconds for which a process believes a cookie that it looked up
-REMEMBERED = 20_000
+ENDED_AT_ONCE = 100  # sessions in one transaction
 log = structlog.get_logger("accounts")
 
 
@@ -40,26 +41,36 @@ class Opened(Struct, frozen=True):
     session: Session
     account: Account
     secret: str
+    device: str = ""  # the cookie by which the device is known when it comes again
 
     @property
     def expires_in(self) -> int:
         """Seconds until it ends if it is not used again."""
         return int((self.session.idle_at - now()).total_seconds())
 
+    @property
+    def lasts(self) -> int:
+        """Seconds until it ends whatever happens."""
+        return int((self.session.ends_at - now()).total_seconds())
+
 
 # ---- signing in
 
 
 async def sign_in(form: SignIn, visitor: Visitor) -> Opened:
-    """Open a session for who knows the password. Raises WrongCredentials, AccountDisabled, Busy.
+    """Open a session for who knows the password.
 
-    The work is the same whether or not there is such an account.
+    Raises WrongCredentials, TooManyTries, SignInLocked, EmailUnverified, AccountDisabled, Busy. The work is the same
+    whether or not there is such an account.
     """
-    account = await queries.people.account_by_email(_address(form.email))
-    known = await hashing.fits(account.password if account else None, form.password)
-    if account is None or not known:
-        log.info("sign_in_refused", account=account.id if account else None)
-        raise rules.sessions.WrongCredentials
+    hashing.check_room()
+    address = _address(form.email)
+    account = await queries.people.account_by_email(address)
+    async with defence.one_try(address or form.email, account, visitor):
+        known = await hashing.fits(account.password if account else None, form.password)
+        if account is None or not known:
+            log.info("sign_in_refused", account=account.id if account else None)
+            raise rules.sessions.WrongCredentials
     if hashing.is_outdated(account.password):
         with suppress(Stale):
             await people.hash_anew(account, await hashing.hashed(form.password))
@@ -69,11 +80,23 @@ async def sign_in(form: SignIn, visitor: Visitor) -> Opened:
 async def let_in(account: Account, kind: Kind, visitor: Visitor, methods: list[str]) -> Opened:
     """Open a session for who proved to be this person by `methods` (amr of RFC 8176): every way in ends here.
 
-    Raises AccountDisabled.
+    Raises AccountDisabled, EmailUnverified; SecondFactorNeeded, whose ticket is a write of its own: call it outside of
+    any unit, unless `methods` hold `mfa`.
     """
     if account.disabled:
         raise rules.people.AccountDisabled
-    return await open_session(account, kind, visitor, methods)
+    if state.part(AccountsSettings).verifies and not account.email_verified:
+        raise rules.addresses.EmailUnverified
+    if needed := await proofs.needed(account, kind, methods):
+        raise needed
+    return await _enter(account, kind, visitor, methods)
+
+
+@atomic
+async def _enter(account: Account, kind: Kind, visitor: Visitor, methods: list[str]) -> Opened:
+    device = await known_devices.remember(account, visitor)
+    opened = await open_session(account, kind, visitor, methods, device=device.id)
+    return structs.replace(opened, device=device.cookie)
 
 
 def _address(text: str) -> str:
@@ -84,12 +107,13 @@ def _address(text: str) -> str:
         return ""
 
 
-@guarded
+@atomic
 async def open_session(account: Account, kind: Kind, visitor: Visitor, methods: list[str], **special: Any) -> Opened:
     """A new session, under an id that nobody knew before. `special` are further fields of it."""
     id, at = new_id(), now()
     secret = new_cookie(id) if kind == "cookie" else new_refresh_token(id, 0).text
     idle_at, ends_at = rules.sessions.ends_of(account.roles, at, at)
+    usual = {"proven_at": at, "idle_at": idle_at, "ends_at": ends_at}
     session = Session(
         id=id,
         account=account.id,
@@ -97,31 +121,31 @@ async def open_session(account: Account, kind: Kind, visitor: Visitor, methods: 
         epoch=account.epoch,
         current=hash_of(secret),
         methods=methods,
-        proven_at=at,
         user_agent=visitor.user_agent,
         address=visitor.address,
-        device=visitor.device,
         created_at=at,
         last_used_at=at,
-        idle_at=idle_at,
-        ends_at=ends_at,
-        **special,
+        **(usual | special),
     )
+    actor = Actor(id=account.id, session=id, acting=session.acting)
+    await audit.note("accounts.signed_in", actor=actor, about=account.id, methods=methods, client=session.client)
     log.info("session_opened", account=account.id, session=id, kind=kind)
     return Opened(await sessions.add(session), account, secret)
 
 
 async def access_token(opened: Opened) -> str:
-    """An access token of this session."""
-    return tokens.token_for(actor_of(opened.session, opened.account), await signing_keys.signing_key())
+    """An access token of this session, which it does not outlive."""
+    actor = actor_of(opened.session, opened.account)
+    lifetime = min(tokens.LIFETIME, opened.lasts)
+    return tokens.token_for(actor, await signing_keys.signing_key(), lifetime=lifetime)
 
 
 def actor_of(session: Session, account: Account) -> Actor:
-    """Whom a session stands for."""
+    """Whom a session stands for. A program of others carries none of the person's roles, hence no permission."""
     return Actor(
         id=account.id,
         name=account.name,
-        roles=frozenset(account.roles),
+        roles=frozenset(account.roles) if session.scopes is None else frozenset(),
         session=session.id,
         version=account.token_version,
         signed_in_at=int(session.proven_at.timestamp()),
@@ -136,8 +160,10 @@ def actor_of(session: Session, account: Account) -> Actor:
 # ---- refreshing
 
 
-async def refresh(text: str) -> Opened:
+async def refresh(text: str, client: str = "") -> Opened:
     """The session with its next refresh token; the one shown is used up. Raises BadRefreshToken.
+
+    One that was given to somebody else's program (`client`) is good only for that program.
 
     The immediate parent of the newest token gets that very one again while its answer may have been lost. Any other
     token from before the newest is in two hands: the session ends.
@@ -146,6 +172,8 @@ async def refresh(text: str) -> Opened:
     if shown is None:
         raise rules.sessions.BadRefreshToken
     session, account = await _alive(shown.session)
+    if session.client != client:
+        raise rules.sessions.BadRefreshToken
     if rules.sessions.is_current(session, shown.hash):
         with suppress(Stale):
             return await _rotate(session, account, shown)
@@ -154,7 +182,7 @@ async def refresh(text: str) -> Opened:
         return Opened(session, account, _child_of(session, shown))
     if shown.generation < session.generation:
         log.warning("refresh_token_replayed", account=account.id, session=session.id)
-        await end(session)
+        await end(session, "accounts.refresh_replayed")
     raise rules.sessions.BadRefreshToken
 
 
@@ -206,10 +234,16 @@ def _place(session: Session) -> str:
 
 
 @atomic
-async def end(session: Session) -> None:
-    """End a session: its secret is good for nothing, and no process believes its access tokens. Twice is once."""
+async def end(session: Session, noted: str = "accounts.session_ended", *, by: Actor | None = None) -> None:
+    """End a session: its secret is good for nothing, and no process believes its access tokens. Twice is once.
+
+    `by` is who does it, if it is not the person.
+    """
     with suppress(Stale):
         await sessions.change(session.id, {"$set": {"ended_at": now()}}, {"ended_at": None})
+        outcome: audit.Outcome = "refused" if noted == "accounts.refresh_replayed" else "done"
+        who = by or session.account
+        await audit.note(noted, actor=who, about=session.account, outcome=outcome, ended=session.id)
     await revocations.revoke(actor=session.account, session=session.id)
 
 
@@ -217,7 +251,7 @@ async def sign_out(actor: Actor) -> None:
     """End the session under way."""
     session = await sessions.find({"_id": actor.session, "account": actor.id})
     if session is not None:
-        await end(session)
+        await end(session, "accounts.signed_out")
     else:
         await _disown(actor)
 
@@ -227,34 +261,36 @@ async def _disown(actor: Actor) -> None:
     await revocations.revoke(actor=actor.id, session=actor.session)
 
 
-@atomic
 async def end_others(actor: Actor) -> None:
-    """End all of the actor's sessions but the one under way."""
-    for session in await queries.sessions.other_sessions(actor):
+    """End all of the actor's sessions but the one under way, however many somebody opened."""
+    while await _end_some(actor):
+        pass
+
+
+@atomic
+async def _end_some(actor: Actor) -> int:
+    found = await queries.sessions.other_sessions(actor, limit=ENDED_AT_ONCE)
+    for session in found:
         await end(session)
+    return len(found)
 
 
 # ---- cookies
 
 
-class _Believed:
-    """Cookies that this process looked up a moment ago, by their hash: whose they are, and until when that holds."""
-
-    def __init__(self) -> None:
-        self.actors: dict[bytes, tuple[Actor, float]] = {}
-
-    def start_over(self) -> None:
-        """Believe nobody: for tests, which empty the collections."""
-        self.actors.clear()
+class _Believed(Believed):
+    """Cookies that this process looked up a moment ago."""
 
 
 async def identify_cookie(value: str) -> Actor | None:
     """Who shows this session cookie. What was revoked since it was looked up is looked up again."""
-    believed, digest = state.part(_Believed).actors, hash_of(value)
-    actor, until = believed.get(digest, (None, 0.0))
-    if actor is not None and seconds() < until and not revocations.is_revoked(actor):
-        return actor
-    believed.pop(digest, None)
+    return state.part(_Believed).find(hash_of(value)) or await identify_cookie_anew(value)
+
+
+async def identify_cookie_anew(value: str) -> Actor | None:
+    """The same, whatever this process believes: its session may have been proved once more in another one."""
+    believed, digest = state.part(_Believed), hash_of(value)
+    believed.forget(digest)
     session_id = session_in_cookie(value)
     if session_id is None:
         return None
@@ -264,11 +300,7 @@ async def identify_cookie(value: str) -> Actor | None:
         return None
     if not rules.sessions.is_current(session, digest):
         return None
-    actor = actor_of(await _noted(session, account), account)
-    while len(believed) >= REMEMBERED:
-        del believed[next(iter(believed))]
-    believed[digest] = (actor, min(seconds() + BELIEVED, actor.expires_at))
-    return actor
+    return believed.keep(digest, actor_of(await _noted(session, account), account))
 
 
 async def _noted(session: Session, account: Account) -> Session:

@@ -27,16 +27,21 @@ async def issue(
 ) -> Issued:
     """A ticket for one purpose, in the unit under way. With `newest_only` the account's earlier ones are void.
 
-    `newest_only` is a second write, so it wants an @atomic action.
+    Which one is the newest is found out when one is shown: of two that were issued at the same moment neither could
+    have known the other.
     """
-    if newest_only:
-        await tickets.change_many(
-            {"account": account, "purpose": purpose, "used_at": None}, {"$set": {"used_at": now()}}
-        )
     id = new_id()
     secret = new_cookie(id)
     expires_at = now() + lifetime
-    ticket = Ticket(id=id, purpose=purpose, account=account, secret=hash_of(secret), facts=facts, expires_at=expires_at)
+    ticket = Ticket(
+        id=id,
+        purpose=purpose,
+        account=account,
+        secret=hash_of(secret),
+        newest_only=newest_only,
+        facts=facts,
+        expires_at=expires_at,
+    )
     return Issued(await tickets.add(ticket), secret)
 
 
@@ -45,7 +50,7 @@ async def look_at(purpose: str, secret: str) -> Ticket:
     id = session_in_cookie(secret)
     with suppress(NotFound):
         if id is not None:
-            return await tickets.get(id, when=_good(purpose, secret))
+            return await _newest(await tickets.get(id, when=_good(purpose, secret)))
     raise rules.tickets.BadTicket
 
 
@@ -58,8 +63,17 @@ async def redeem(purpose: str, secret: str) -> Ticket:
     id = session_in_cookie(secret)
     with suppress(NotFound, Stale):
         if id is not None:
+            await _newest(await tickets.get(id, when=_good(purpose, secret)))
             return await tickets.change(id, {"$set": {"used_at": now()}}, _good(purpose, secret))
     raise rules.tickets.BadTicket
+
+
+async def _newest(ticket: Ticket) -> Ticket:
+    """The same ticket, if no later one made it void. Raises BadTicket."""
+    later = {"account": ticket.account, "purpose": ticket.purpose, "_id": {"$gt": ticket.id}}
+    if ticket.newest_only and await tickets.exists(later):
+        raise rules.tickets.BadTicket
+    return ticket
 
 
 def _good(purpose: str, secret: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Sessions: each one sign-in."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import field
 
-from msingi.kit.db import Collection, Doc, Index
+from msingi.kit.db import SEALED, Collection, Doc, Index
 
 Kind = Literal["token", "cookie"]
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,11 +24,13 @@ class Session(Doc, kw_only=True):
     current: bytes
     methods: list[str] = field(default_factory=list)  # how the person proved who they are (amr of RFC 8176)
     proven_at: datetime = LONG_AGO  # when they last did
-    user_agent: str = ""
-    address: str = ""
-    device: str = ""
+    user_agent: Annotated[str, SEALED] = ""
+    address: Annotated[str, SEALED] = ""
+    device: str = ""  # the known device that it was opened on, if it was a sign-in
     acting: str = ""  # the admin who acts in the person's name, if one does
+    acting_session: str = ""  # the session of theirs in which they began to
     client: str = ""  # the program of somebody else's that the session was opened for, if it was
+    client_name: str = ""
     scopes: list[str] | None = None  # what such a program may do; None: whatever the person may
     generation: int = 0
     previous: bytes | None = None
@@ -40,4 +42,13 @@ class Session(Doc, kw_only=True):
     ended_at: datetime | None = None
 
 
-sessions = Collection(Session, "sessions", indexes=["account -_id", Index("ends_at", expires_after=24 * 3600)])
+sessions = Collection(
+    Session,
+    "sessions",
+    indexes=[
+        "account -_id",
+        Index("client", where={"client": {"$gt": ""}}),
+        Index("acting", where={"acting": {"$gt": ""}}),
+        Index("ends_at", expires_after=24 * 3600),
+    ],
+)

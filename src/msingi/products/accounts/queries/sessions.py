@@ -20,18 +20,43 @@ async def my_session(session_id: str, actor: Actor) -> Session:
     return await sessions.get(session_id, when=_alive(await me(actor)))
 
 
-async def other_sessions(actor: Actor) -> list[Session]:
-    """All of them but the one under way."""
-    return await sessions.many({**_alive(await me(actor)), "_id": {"$ne": actor.session}})
+async def sessions_of(account: Account, limit: int) -> list[Session]:
+    """The newest of somebody's that are alive: for those who may look after others."""
+    return await sessions.many(_alive(account), sort=[("_id", -1)], limit=limit)
+
+
+async def session_of_account(session_id: str, account: Account) -> Session:
+    """One of them. Raises NotFound."""
+    return await sessions.get(session_id, when=_alive(account))
+
+
+async def other_sessions(actor: Actor, limit: int) -> list[Session]:
+    """Some of them, without the one under way."""
+    return await sessions.many({**_alive(await me(actor)), "_id": {"$ne": actor.session}}, limit=limit)
 
 
 async def session_and_account(session_id: str) -> tuple[Session, Account]:
     """A session that is alive, and whose it is. Raises NotFound."""
     session = await sessions.get(session_id)
     account = await accounts.get(session.account)
-    if not rules.sessions.is_alive(session, account, now()):
+    if not rules.sessions.is_alive(session, account, now()) or not await may_go_on(session):
         raise NotFound
     return session, account
+
+
+async def may_go_on(session: Session) -> bool:
+    """Whether whoever acts in this session, if somebody else than its person does, still may."""
+    return not session.acting or rules.impersonation.may_act(await accounts.find({"_id": session.acting}))
+
+
+async def impersonations(where: Where) -> list[Session]:
+    """Sessions that have not ended in which somebody acts for somebody else."""
+    return await sessions.many({**where, "ended_at": None}, limit=0)
+
+
+async def session_of(actor: Actor) -> Session | None:
+    """The session that an actor's token belongs to, if it is kept."""
+    return await sessions.find({"_id": actor.session, "account": actor.id})
 
 
 def _alive(account: Account) -> Where:

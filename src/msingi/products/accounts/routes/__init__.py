@@ -1,6 +1,43 @@
 """The HTTP face, a file for each noun."""
 
-from msingi.products.accounts.routes import people, sessions, signing_keys
+from msingi.kit import peers, revocation_feed
+from msingi.products.accounts.routes import (
+    addresses,
+    api_keys,
+    clients,
+    data,
+    defence,
+    factors,
+    identities,
+    impersonation,
+    limits,
+    openid,
+    organisations,
+    people,
+    phones,
+    roles,
+    sessions,
+    signing_keys,
+    step_up,
+)
 
-routes = [*people.routes, *sessions.routes]
-root_routes = [*signing_keys.root_routes]
+routes = [
+    *people.routes,
+    *api_keys.routes,
+    *roles.routes,
+    *limits.routes,
+    *impersonation.routes,
+    *organisations.routes,
+    *identities.routes,
+    *addresses.routes,
+    *phones.routes,
+    *sessions.routes,
+    *step_up.routes,
+    *factors.routes,
+    *clients.routes,
+    *defence.routes,
+    *data.routes,
+    *peers.routes,
+    *revocation_feed.routes,
+]
+root_routes = [*signing_keys.root_routes, *openid.root_routes]

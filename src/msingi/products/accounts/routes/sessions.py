@@ -14,7 +14,7 @@ from msingi.kit.replies import KitResponse
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import sessions
 from msingi.products.accounts.models.sessions import Kind, Session
-from msingi.products.accounts.routes.visitors import visitor_of
+from msingi.products.accounts.routes.visitors import remembering, visitor_of
 from msingi.products.accounts.schemas.sessions import CookieView, CsrfView, Refresh, SessionView, SignIn, TokensView
 
 AnyRequest = Request[Any, Any, Any]
@@ -28,7 +28,16 @@ NOT_KEPT = {"Cache-Control": "no-store"}
     status_code=200,
     limit="300/minute",
     idempotency="off",
-    problems=[rules.sessions.WrongCredentials, rules.people.AccountDisabled, csrf.CrossSite, Busy],
+    problems=[
+        rules.sessions.WrongCredentials,
+        rules.defence.TooManyTries,
+        rules.defence.SignInLocked,
+        rules.factors.SecondFactorNeeded,
+        rules.addresses.EmailUnverified,
+        rules.people.AccountDisabled,
+        csrf.CrossSite,
+        Busy,
+    ],
 )
 async def sign_in(data: Body[SignIn], request: AnyRequest) -> Signed:
     """Show the password; get tokens, or a session cookie."""
@@ -53,10 +62,15 @@ async def signed(opened: sessions.Opened) -> Signed:
     """The reply that hands over a session: kept by nobody on the way."""
     if opened.session.kind == "cookie":
         view = CookieView(csrf_token=csrf.token_for(opened.secret), expires_in=opened.expires_in)
-        return KitResponse(view, headers=NOT_KEPT, cookies=[session_cookie(opened.secret)])
+        return KitResponse(view, headers=NOT_KEPT, cookies=cookies_of(opened))
     token = await sessions.access_token(opened)
-    answer = TokensView(access_token=token, refresh_token=opened.secret, expires_in=tokens.LIFETIME)
-    return KitResponse(answer, headers=NOT_KEPT)
+    answer = TokensView(access_token=token, refresh_token=opened.secret, expires_in=min(tokens.LIFETIME, opened.lasts))
+    return KitResponse(answer, headers=NOT_KEPT, cookies=remembering(opened.device))
+
+
+def cookies_of(opened: sessions.Opened) -> list[Cookie]:
+    """What a browser keeps of a session that lives in a cookie: its secret, and by what the device is known again."""
+    return [session_cookie(opened.secret), *remembering(opened.device)]
 
 
 def session_cookie(value: str) -> Cookie:
@@ -116,13 +130,13 @@ def _shown(session: Session, actor: Actor) -> SessionView:
     return view
 
 
-@delete("/sessions")
+@delete("/sessions", in_person=True)
 async def end_other_sessions(actor: Given[Actor]) -> None:
     """End all sessions but this one."""
     await sessions.end_others(actor)
 
 
-@delete("/sessions/{session_id:str}")
+@delete("/sessions/{session_id:str}", in_person=True)
 async def end_session(session: Given[Session]) -> None:
     """End one of them."""
     await sessions.end(session)

@@ -1,5 +1,41 @@
 """Decisions only: no database, no clock, no await."""
 
-from msingi.products.accounts.rules import people, sessions, tickets, visitors
+from msingi.products.accounts.rules import (
+    addresses,
+    agents,
+    api_keys,
+    clients,
+    defence,
+    exports,
+    factors,
+    identities,
+    impersonation,
+    limits,
+    openid,
+    organisations,
+    people,
+    roles,
+    sessions,
+    tickets,
+    visitors,
+)
 
-__all__ = ["people", "sessions", "tickets", "visitors"]
+__all__ = [
+    "addresses",
+    "agents",
+    "api_keys",
+    "clients",
+    "defence",
+    "exports",
+    "factors",
+    "identities",
+    "impersonation",
+    "limits",
+    "openid",
+    "organisations",
+    "people",
+    "roles",
+    "sessions",
+    "tickets",
+    "visitors",
+]

@@ -6,12 +6,17 @@ from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
-from msingi.kit.errors import Conflict, Forbidden, Invalid, InvalidFields
+from msingi.kit.db import Doc
+from msingi.kit.errors import Conflict, Forbidden, Invalid, InvalidFields, NotFound
 from msingi.products.accounts.models.people import Account, Role
 
 
 class EmailTaken(Conflict):
     """There is an account with this e-mail address already."""
+
+
+class NobodyOfThisAddress(NotFound):
+    """Nobody has an account with this e-mail address."""
 
 
 class AccountDisabled(Forbidden):
@@ -36,6 +41,7 @@ class LastAdmin(Conflict):
 
 MESSAGES = {
     "too_common": "it is on the lists that are tried first, or follows a pattern",
+    "breached": "it is among those that were stolen elsewhere and are tried everywhere",
     "like_you": "it is made of your name, your address or the name of this service",
 }
 
@@ -52,16 +58,16 @@ def email_of(text: str) -> str:
 
 def roles_of(asked: Iterable[Role]) -> list[Role]:
     """Roles in their order; everybody is a user."""
-    return ["user", "admin"] if "admin" in asked else ["user"]
+    return ["user", *sorted(set(asked) - {"user"})]
 
 
 def is_acting_admin(account: Account) -> bool:
     return "admin" in account.roles and not account.disabled
 
 
-def changes_of(account: Account, asked: dict[str, Any]) -> dict[str, Any]:
+def changes_of(doc: Doc, asked: dict[str, Any]) -> dict[str, Any]:
     """What of the fields asked for is different from how it is."""
-    return {name: value for name, value in asked.items() if getattr(account, name) != value}
+    return {name: value for name, value in asked.items() if getattr(doc, name) != value}
 
 
 def normal(password: str) -> bytes:

@@ -1,7 +1,7 @@
 """Decisions about sessions: how long they live, and which secrets are still good for them."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hmac import compare_digest
 
 from msingi.kit.errors import Forbidden, SignInFirst
@@ -21,6 +21,12 @@ class BadRefreshToken(SignInFirst):
 
 class NoCookieSession(Forbidden):
     """Only a session that lives in a cookie has such tokens; with an access token none is needed."""
+
+
+def proof_by_password(methods: Iterable[str], signed_in_at: int) -> dict[str, datetime]:
+    """When a session is proven that goes on after its password was shown: now, unless it stands on two factors, of
+    which that is only one; then it is as old as it was."""
+    return {"proven_at": datetime.fromtimestamp(signed_in_at, UTC)} if "mfa" in methods else {}
 
 
 def lifetimes(roles: Iterable[str]) -> tuple[timedelta, timedelta]:

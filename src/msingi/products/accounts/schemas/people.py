@@ -1,7 +1,7 @@
 """What people send of themselves, and what is told of them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -14,6 +14,10 @@ NewPassword = Annotated[str, Meta(min_length=15, max_length=128, examples=["corr
 GivenPassword = Annotated[str, Meta(max_length=1024, examples=["correct horse battery"])]
 
 
+Language = Literal["en", "sw"]
+Roles = Annotated[list[Role], Meta(max_length=50)]
+
+
 class Registration(Form):
     email: Email
     password: NewPassword
@@ -22,6 +26,7 @@ class Registration(Form):
 
 class ProfilePatch(Form):
     name: Name | UnsetType = UNSET
+    language: Language | UnsetType = UNSET
 
 
 class PasswordChange(Form):
@@ -33,18 +38,31 @@ class NewUser(Form):
     email: Email
     password: NewPassword
     name: Name
-    roles: list[Role] = []
+    roles: Roles = []
+
+
+class BroughtUser(Form):
+    """Somebody whose password another system hashed: bcrypt or argon2, as these encode it. `email_verified`: that
+    system had the address proved, so no letter asks for it again."""
+
+    email: Email
+    name: Name
+    password_hash: Annotated[str, Meta(max_length=300, examples=["$2b$12$…"])]
+    email_verified: bool = False
 
 
 class UserPatch(Form):
     name: Name | UnsetType = UNSET
-    roles: list[Role] | UnsetType = UNSET
+    roles: Roles | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
 
 
 class AccountView(View):
     id: str
     email: str
+    email_verified: bool
+    phone: str | None
+    language: str
     name: str
     roles: list[Role]
     disabled: bool

@@ -49,4 +49,7 @@ class SessionView(View):
     last_used_at: datetime
     expires_at: datetime
     user_agent: str
+    client: str  # the id of the program that it was opened for, if it was for one
+    client_name: str
+    acting: str  # the id of the admin who acts in the person's name, if one does
     current: bool

@@ -32,6 +32,7 @@ test_access = access_table(
     GET    /hens/revisions/1      401     404  404  200  404
     GET    /hens/diff?from=1      401     404  404  200  404
     POST   /hens/restorations     401     404  404  201  404
+    POST   /questions/house.data  401     403  403  403  403
     """,
     body={"POST": {"title": "Seed"}, "PATCH": {"title": "Hens"}, "POST /hens/restorations": {"version": 1}},
 )

@@ -6,6 +6,7 @@ from msingi.kit import db, mail
 from msingi.kit.clock import now
 from msingi.kit.events import emit
 from msingi.kit.unit import atomic, guarded
+from msingi.products.accounts.contract import Person
 from msingi.products.tasks import queries, rules
 from msingi.products.tasks.contract import ReminderPastDue
 from msingi.products.tasks.models import Reminder, Task, members, reminders, tasks
@@ -63,22 +64,30 @@ async def due() -> list[Reminder]:
 
 
 @atomic
-async def send(reminder_id: str, address: str) -> None:
+async def send(reminder_id: str, person: Person | None) -> None:
     """Write the letter, and note that it is written: both or neither, so it is written once.
 
-    Quiet about what is done, gone, or no longer theirs to see; and about people without an address.
+    Quiet about what is done, gone, or no longer theirs to see; and about people of whom nothing is known.
     """
     reminder = await reminders.find({"_id": reminder_id, "state": "waiting", "at": {"$lte": now()}})
     if reminder is None:
         return
     task = await tasks.find({"_id": reminder.task_id, "status": "open"})
     sees = await members.exists({"_id": queries.member_id(reminder.project_id, reminder.user_id)})
-    if task is None or not sees or not address:
+    if task is None or not sees or person is None or not person.email:
         await reminders.change(reminder.id, {"$set": {"state": "dropped"}})
         return
     await reminders.change(reminder.id, {"$set": {"state": "sent", "sent_at": now()}})
     due = rules.in_words(task.due, task.recurrence.time_zone if task.recurrence else "UTC")
-    await mail.send("reminder", to=address, product="tasks", title=task.title, due=due, task_id=task.id)
+    await mail.send(
+        "reminder",
+        to=person.email,
+        language=person.language,
+        product="tasks",
+        title=task.title,
+        due=due,
+        task_id=task.id,
+    )
 
 
 @guarded

@@ -53,6 +53,7 @@ test_z1_access = access_table(
     GET    /hay/reminders                401     404  200  200  404
     POST   /hay/reminders                401     404  201  201  404
     DELETE /hay/reminders/cash           401     404  204  404  404
+    POST   /questions/house.data         401     403  403  403  403
     """,
     body={
         "POST /projects": {"name": "The garden"},
@@ -102,6 +103,7 @@ test_z1_access_of_a_viewer = access_table(
     GET    /flour/reminders              200  200
     POST   /flour/reminders              201  201
     DELETE /flour/reminders/none         404  404
+    POST   /questions/house.data         403  403
     """,
     body={
         "POST /projects": {"name": "The garden"},

@@ -1,4 +1,4 @@
-"""The accounts suite: docs/contracts/accounts.md, held against a server."""
+"""What every server that keeps docs/contracts/accounts.md promises; nothing of this may be left out."""
 
 import base64
 import hashlib
@@ -6,85 +6,31 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Mapping
-from http.cookies import SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
 
 from msingi.checks import rules
-from msingi.checks.harness import (
-    Answer,
-    Caller,
-    Failed,
-    Skipped,
-    World,
-    check,
-    fresh,
-    need_of_all,
-    new_email,
-    new_password,
-    together,
-    until,
+from msingi.checks.accounts.people import (
+    ACCOUNTS,
+    Browser,
+    decoded,
+    encoded,
+    me,
+    new_form,
+    newcomer,
+    parts,
+    refresh,
+    register,
+    sign_in,
+    signed_in,
+    somebody,
+    soon_refused,
+    with_token,
 )
+from msingi.checks.harness import Skipped, World, check, fresh, need_of_all, new_email, new_password, together, until
 
-ACCOUNTS = "/v1/accounts"
 ACCOUNT = ("id", "email", "name", "roles", "disabled", "created_at", "updated_at", "version")
 COMMON = ("123456789012345", "passwordpassword", "aaaaaaaaaaaaaaaaaa", "qwertyuiopasdfghjkl")
 SECRETS = re.compile(r'"(password|password_hash|hash|salt|secret|pepper)"|\$argon2|\$2[aby]\$')
-
-
-def new_form(**more: Any) -> dict[str, Any]:
-    """A registration that nobody sent before."""
-    return {"email": new_email("new"), "password": new_password(), "name": "New", **more}
-
-
-def register(world: World, form: dict[str, Any]) -> Answer:
-    return world.nobody.post(f"{ACCOUNTS}/register", form)
-
-
-def sign_in(world: World, email: str, password: str) -> Answer:
-    return world.nobody.post(f"{ACCOUNTS}/sign-in", {"email": email, "password": password})
-
-
-def refresh(world: World, token: str) -> Answer:
-    return world.nobody.post(f"{ACCOUNTS}/refresh", {"refresh_token": token})
-
-
-def signed_in(world: World, form: dict[str, Any]) -> dict[str, Any]:
-    """The tokens of a new session of somebody registered."""
-    answer = sign_in(world, form["email"], form["password"]).want(200)
-    return answer.fields("access_token", "refresh_token", "token_type", "expires_in")
-
-
-def newcomer(world: World) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Somebody new: what they registered with, and their tokens."""
-    form = new_form()
-    register(world, form).want(201, 202)
-    return form, signed_in(world, form)
-
-
-def somebody(world: World) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Somebody who was there before, in a session of their own: registering is what servers limit most."""
-    form = {"email": world.ann.email, "password": world.ann.password, "name": "Ann"}
-    return form, signed_in(world, form)
-
-
-def with_token(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def me(world: World, token: str) -> Answer:
-    return world.nobody.get(f"{ACCOUNTS}/me", headers=with_token(token))
-
-
-def soon_refused(world: World, token: str) -> None:
-    """Within the second that is promised (and one for the way there) an access token is refused."""
-    until(
-        lambda: me(world, token),
-        lambda answer: answer.status == 401,
-        "401 for the access token of an ended session",
-        2.0,
-    )
 
 
 # ---- registering
@@ -288,29 +234,6 @@ def _(world: World) -> None:
         rules.needs_sign_in(world, method, ACCOUNTS + path)
 
 
-def parts(token: str) -> list[str]:
-    return token.split(".")
-
-
-def decoded(part: str) -> dict[str, Any]:
-    """A part of a JWT as an object."""
-    try:
-        found = json.loads(base64.urlsafe_b64decode(part + "==="))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Failed(
-            f"POST {ACCOUNTS}/sign-in",
-            f"an access token with the part {part[:40]}",
-            "a JWT: three parts of base64url, the first two of them JSON objects",
-        )
-    return found
-
-
-def encoded(value: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
-
-
 @check("The access token is a JWT of at most ten minutes, signed with a key of the JWKS")
 def _(world: World) -> None:
     form, tokens = somebody(world)
@@ -405,6 +328,23 @@ def _(world: World) -> None:
     successors = {answer.data["refresh_token"] for answer in answers}
     need_of_all(answers, len(successors) == 1, f"the same new refresh token in each; there are {len(successors)}")
     refresh(world, successors.pop()).want(200)
+
+
+@check(
+    "A10: a hundred refreshes at once leave one line of tokens, and the one before it ends all",
+    hint="whoever shows a token that has been replaced twice has a copy",
+)
+def _(world: World) -> None:
+    _, tokens = somebody(world)
+    answers = together(*[lambda: refresh(world, tokens["refresh_token"])] * 100)
+    fine = {answer.status for answer in answers} == {200}
+    need_of_all(answers, fine, "100 × 200: a lost answer may be asked for again within ten seconds")
+    successors = {answer.data["refresh_token"] for answer in answers}
+    need_of_all(answers, len(successors) == 1, f"the same new refresh token in each; there are {len(successors)}")
+    newest = refresh(world, successors.pop()).want(200).data
+    refresh(world, tokens["refresh_token"]).problem(401, code="bad_refresh_token")
+    refresh(world, newest["refresh_token"]).problem(401, code="bad_refresh_token")
+    soon_refused(world, newest["access_token"])
 
 
 @check(
@@ -552,35 +492,6 @@ def _(world: World) -> None:
 
 
 # ---- cookie sessions
-
-
-NOTHING: Mapping[str, str] = {}
-
-
-class Browser:
-    """Somebody with a cookie session, who sends what a browser would."""
-
-    def __init__(self, world: World, form: dict[str, Any], brought: Mapping[str, str] = NOTHING) -> None:
-        self.world = world
-        split = urlsplit(world.url)
-        self.origin = f"{split.scheme}://{split.netloc}"
-        headers = {"Origin": self.origin, **brought}
-        body = {"email": form["email"], "password": form["password"], "session": "cookie"}
-        self.answer = Caller(world.http, world.url).post(f"{ACCOUNTS}/sign-in", body, headers=headers).want(200)
-        self.csrf = str(self.answer.fields("csrf_token")["csrf_token"])
-        self.set_cookie = self.answer.headers.get("set-cookie", "")
-        self.cookies = SimpleCookie(self.set_cookie)
-        self.cookie = "; ".join(f"{name}={each.value}" for name, each in self.cookies.items())
-        # The client keeps cookies by itself; here each request says which it brings.
-        world.http.cookies.clear()
-
-    def ask(self, method: str, path: str, *, leave_out: tuple[str, ...] = (), **more: Any) -> Answer:
-        """A request with cookie, origin and token, but for what is left out or given otherwise."""
-        headers = {"Cookie": self.cookie, "Origin": self.origin, "X-CSRF-Token": self.csrf, **more.pop("headers", {})}
-        kept = {name: value for name, value in headers.items() if name not in leave_out}
-        answer = Caller(self.world.http, self.world.url).ask(method, ACCOUNTS + path, headers=kept, **more)
-        self.world.http.cookies.clear()
-        return answer
 
 
 @check("A13: the session cookie is out of reach of scripts and other sites")

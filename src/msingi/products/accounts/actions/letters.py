@@ -1,0 +1,50 @@
+"""Letters and text messages about an account: to whom, how many in a while, and the links in them."""
+
+from urllib.parse import urlencode
+
+import structlog
+
+from msingi.kit import limits, sealing, state
+from msingi.kit.errors import QuotaExceeded
+from msingi.products.accounts.models.settings import AccountsSettings
+from msingi.products.accounts.rules.visitors import Visitor
+
+log = structlog.get_logger("accounts")
+
+
+def mark_of(address: str) -> str:
+    """What stands for an address where it is only compared: without our secret it tells nothing of the address."""
+    return sealing.blind("accounts.addresses", address)
+
+
+def link_to(page: str, secret: str = "") -> str:
+    """The address of a page, with a ticket. Its host is the one in the settings, whatever a request says of it."""
+    query = f"?{urlencode({'ticket': secret})}" if secret else ""
+    return f"{state.settings().base_url}{page}{query}"
+
+
+async def may_write_to(address: str) -> bool:
+    """Whether one more letter may go there: nobody's box is filled by strangers who ask for letters to it."""
+    quota = limits.parse(state.part(AccountsSettings).letters_to_address)
+    taken = await limits.take(f"accounts letters to:{mark_of(address)}", quota)
+    if not taken.allowed:
+        log.info("letter_withheld", reason="many went there lately")
+    return taken.allowed
+
+
+async def check_caller(visitor: Visitor) -> None:
+    """Raise QuotaExceeded (429) for who has had letters written to many addresses lately."""
+    await refuse_beyond(f"accounts letters from:{visitor.address}", state.part(AccountsSettings).letters_from_caller)
+
+
+async def refuse_beyond(key: str, limit: str) -> None:
+    """Raise QuotaExceeded (429) when more was asked under a key than a limit such as `5/hour` allows."""
+    quota = limits.parse(limit)
+    taken = await limits.take(key, quota)
+    if not taken.allowed:
+        raise QuotaExceeded(
+            quota=quota.quota,
+            window=quota.window,
+            retry_after=taken.retry_after,
+            headers={"retry-after": str(taken.retry_after)},
+        )

@@ -1,0 +1,154 @@
+"""The two ceremonies of WebAuthn: making a passkey, and showing one. Only exactly this site's, and only with the person
+verified by their device.
+
+A challenge is never stored: it follows from the secret of the ticket that goes with it, so it lives as long as that
+does, and is used up with it.
+"""
+
+import json
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+import webauthn
+from msgspec import Struct
+from webauthn.helpers import base64url_to_bytes, options_to_json
+from webauthn.helpers.structs import (
+    AttestationFormat,
+    AuthenticatorSelectionCriteria,
+    AuthenticatorTransport,
+    PublicKeyCredentialDescriptor,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+from msingi.kit import state
+from msingi.products.accounts import rules
+from msingi.products.accounts.models.factors import Passkey
+from msingi.products.accounts.models.people import Account
+from msingi.products.accounts.schemas.factors import Credential, NewCredential
+
+TIMEOUT = 300_000  # milliseconds that a browser waits for the person
+SELF_MADE = (AttestationFormat.NONE, AttestationFormat.PACKED)
+TRANSPORTS = frozenset(each.value for each in AuthenticatorTransport)
+log = structlog.get_logger("accounts")
+
+
+class Made(Struct, frozen=True):
+    """A passkey that was just made."""
+
+    credential: bytes
+    public_key: bytes
+    counter: int
+    transports: list[str]
+    synced: bool
+
+
+def options_to_make(account: Account, others: list[Passkey], secret: str) -> dict[str, Any]:
+    """What the browser needs to make a passkey that can be found without a name (a discoverable credential)."""
+    options = webauthn.generate_registration_options(
+        rp_id=_site()[0],
+        rp_name="Msingi",
+        user_name=account.email,
+        user_id=rules.factors.user_handle(account.id),
+        user_display_name=account.name,
+        challenge=_challenge(secret),
+        timeout=TIMEOUT,
+        authenticator_selection=AuthenticatorSelectionCriteria(
+            resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
+        ),
+        exclude_credentials=[_described(each) for each in others],
+    )
+    return _json(options)
+
+
+def options_to_show(passkeys: list[Passkey], secret: str) -> dict[str, Any]:
+    """What the browser needs to show one of these passkeys, or any of this site's if none is named."""
+    options = webauthn.generate_authentication_options(
+        rp_id=_site()[0],
+        challenge=_challenge(secret),
+        timeout=TIMEOUT,
+        allow_credentials=[_described(each) for each in passkeys],
+        user_verification=UserVerificationRequirement.REQUIRED,
+    )
+    return _json(options)
+
+
+def check_made(credential: NewCredential, secret: str) -> Made:
+    """The passkey that a browser made. Raises BadPasskey."""
+    site, origin = _site()
+    try:
+        found = webauthn.verify_registration_response(
+            credential=msgspec.to_builtins(credential),
+            expected_challenge=_challenge(secret),
+            expected_rp_id=site,
+            expected_origin=origin,
+            require_user_verification=True,
+        )
+    except Exception:  # whatever a hostile credential breaks in there, it is refused
+        log.info("passkey_refused", step="make", exc_info=True)
+        raise rules.factors.BadPasskey from None
+    if found.fmt not in SELF_MADE:
+        raise rules.factors.BadPasskey
+    transports = [each for each in credential.response.transports if each in TRANSPORTS]
+    return Made(
+        found.credential_id, found.credential_public_key, found.sign_count, transports, found.credential_backed_up
+    )
+
+
+def check_shown(credential: Credential, passkey: Passkey, secret: str) -> int:
+    """The counter that a passkey showed with a good signature; whether it may is for the caller. Raises BadPasskey."""
+    site, origin = _site()
+    try:
+        found = webauthn.verify_authentication_response(
+            credential=msgspec.to_builtins(credential),
+            expected_challenge=_challenge(secret),
+            expected_rp_id=site,
+            expected_origin=origin,
+            credential_public_key=passkey.public_key,
+            credential_current_sign_count=0,  # it would judge the counter before it knows who signed
+            require_user_verification=True,
+        )
+    except Exception:  # as above
+        log.info("passkey_refused", step="show", passkey=passkey.id, exc_info=True)
+        raise rules.factors.BadPasskey from None
+    return found.new_sign_count
+
+
+def id_of(credential: Credential) -> bytes:
+    """Which credential it claims to be. Raises BadPasskey."""
+    return _bytes(credential.rawId)
+
+
+def handle_of(credential: Credential) -> bytes | None:
+    """Whose it claims to be."""
+    return None if credential.response.userHandle is None else _bytes(credential.response.userHandle)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64url_to_bytes(text)
+    except ValueError:
+        raise rules.factors.BadPasskey from None
+
+
+def _site() -> tuple[str, str]:
+    """The relying party's id and its one origin, as the settings say and never as a request does."""
+    own = urlsplit(state.settings().base_url)
+    return own.hostname or "", f"{own.scheme}://{own.netloc}"
+
+
+def _challenge(secret: str) -> bytes:
+    return sha256(b"passkey:" + secret.encode("utf-8", "replace")).digest()
+
+
+def _described(passkey: Passkey) -> PublicKeyCredentialDescriptor:
+    transports = [AuthenticatorTransport(each) for each in passkey.transports]
+    return PublicKeyCredentialDescriptor(id=passkey.credential, transports=transports or None)
+
+
+def _json(options: Any) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(options_to_json(options))
+    return made

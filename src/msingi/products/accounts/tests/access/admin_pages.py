@@ -1,0 +1,49 @@
+"""Who may see the pages for looking after others: admins. A bearer token sends no form, whoever shows it."""
+
+TABLE = """
+    GET    //admin/users/new                  303  403  200
+    POST   //admin/users/new                  401  403  403
+    GET    //admin/users/import               303  403  200
+    POST   //admin/users/import               401  403  403
+    GET    //admin/users/ann                  303  403  200
+    GET    //admin/users/ann/edit             303  403  200
+    POST   //admin/users/ann/edit             401  403  403
+    GET    //admin/users/ann/impersonation    303  403  200
+    POST   //admin/users/ann/impersonation    401  403  403
+    GET    //admin/users/ann/erasure          303  403  200
+    POST   //admin/users/ann/erasure          401  403  403
+    GET    //admin/users/ann/sessions/none    303  403  404
+    POST   //admin/users/ann/sessions/none    401  403  403
+    GET    //admin/users/ann/disable          303  403  200
+    POST   //admin/users/ann/disable          401  403  403
+    GET    //admin/roles                      303  403  200
+    GET    //admin/roles/_new                 303  403  200
+    POST   //admin/roles/_new                 401  403  403
+    GET    //admin/roles/admin                303  403  200
+    GET    //admin/roles/admin/permissions    303  403  200
+    POST   //admin/roles/admin/permissions    401  403  403
+    GET    //admin/roles/admin/removal        303  403  200
+    POST   //admin/roles/admin/removal        401  403  403
+    GET    //admin/organisations              303  403  200
+    GET    //admin/organisations/farm         303  403  200
+    GET    //admin/organisations/farm/removal  303  403  200
+    POST   //admin/organisations/farm/removal  401  403  403
+    GET    //admin/audit                      303  403  200
+    GET    //admin/audit/chain                303  403  200
+    GET    //admin/clients                    303  403  200
+    GET    //admin/clients/new                303  403  200
+    POST   //admin/clients/new                401  403  403
+    GET    //admin/clients/none               303  403  404
+    GET    //admin/clients/none/edit          303  403  404
+    POST   //admin/clients/none/edit          401  403  404
+    GET    //admin/clients/none/secret        303  403  404
+    POST   //admin/clients/none/secret        401  403  403
+    GET    //admin/clients/none/removal       303  403  404
+    POST   //admin/clients/none/removal       401  403  403
+    GET    //admin/limits                     303  403  200
+    GET    //admin/limits/member              303  403  200
+    POST   //admin/limits/member              401  403  403
+    GET    //admin/limits/member/default      303  403  200
+    POST   //admin/limits/member/default      401  403  403
+"""
+BODY: dict[str, object] = {}

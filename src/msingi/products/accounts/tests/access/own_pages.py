@@ -1,0 +1,71 @@
+"""Who may open which page of an account: a browser without a session is led to where one signs in, and no form without
+the page that it stands on does anything. Ann owns the farm, Bob is in it, the house's admin is not."""
+
+TABLE = """
+    POST   //account/email/verification                            401  403  403
+    GET    //account/email                                         303  200  200
+    POST   //account/email                                         401  403  403
+    GET    //account/phone                                         303  200  200
+    POST   //account/phone                                         401  403  403
+    GET    //account/phone/code                                    303  200  200
+    POST   //account/phone/code                                    401  403  403
+    GET    //account/phone/removal                                 303  200  200
+    POST   //account/phone/removal                                 401  403  403
+    GET    //account/security                                      303  200  200
+    POST   //account/security                                      401  403  403
+    GET    //account/security/password                             303  200  200
+    POST   //account/security/password                             401  403  403
+    GET    //account/security/app                                  303  200  200
+    POST   //account/security/app                                  401  403  403
+    POST   //account/security/app/code                             401  403  403
+    GET    //account/security/app/removal                          303  200  200
+    POST   //account/security/app/removal                          401  403  403
+    GET    //account/security/codes                                303  200  200
+    POST   //account/security/codes                                401  403  403
+    GET    //account/security/passkeys                             303  200  200
+    POST   //account/security/passkeys                             401  403  403
+    POST   //account/security/passkeys/of-nobody                   401  403  403
+    GET    //account/security/passkeys/of-nobody/removal           303  404  404
+    POST   //account/security/passkeys/of-nobody/removal           401  403  403
+    GET    //account/sessions                                      303  200  200
+    POST   //account/sessions                                      401  403  403
+    POST   //account/sessions/of-nobody/end                        401  403  403
+    GET    //account/sessions/all                                  303  200  200
+    POST   //account/sessions/all                                  401  403  403
+    GET    //account/connections                                   303  200  200
+    GET    //account/connections/new/nothing                       303  404  404
+    GET    //account/connections/of-nobody/removal                 303  404  404
+    POST   //account/connections/of-nobody/removal                 401  403  403
+    GET    //account/connections/programs/of-nobody/removal        303  404  404
+    POST   //account/connections/programs/of-nobody/removal        401  403  403
+    GET    //account/api-keys                                      303  200  200
+    GET    //account/api-keys/new                                  303  200  200
+    POST   //account/api-keys/new                                  401  403  403
+    POST   //account/api-keys/of-nobody                            401  403  403
+    GET    //account/api-keys/of-nobody/removal                    303  404  404
+    POST   //account/api-keys/of-nobody/removal                    401  403  403
+    GET    //account/organisations                                 303  200  200
+    POST   //account/organisations                                 401  403  403
+    GET    //account/organisations/farm                            303  200  404
+    POST   //account/organisations/farm                            401  403  403
+    GET    //account/organisations/farm/removal                    303  200  404
+    POST   //account/organisations/farm/removal                    401  403  403
+    GET    //account/organisations/farm/members/bob                303  200  404
+    POST   //account/organisations/farm/members/bob                401  403  403
+    GET    //account/organisations/farm/members/bob/removal        303  200  404
+    POST   //account/organisations/farm/members/bob/removal        401  403  403
+    GET    //account/organisations/farm/members/bob/ownership      303  200  404
+    POST   //account/organisations/farm/members/bob/ownership      401  403  403
+    POST   //account/organisations/farm/invitations                401  403  403
+    POST   //account/organisations/farm/invitations/nothing/removal  401  403  403
+    GET    //invitation                                            422  422  422
+    POST   //invitation                                            401  403  403
+    POST   //invitation/refusal                                    403  403  403
+    GET    //account/activity                                      303  200  200
+    GET    //account/data                                          303  200  200
+    POST   //account/data                                          401  403  403
+    GET    //account/data/erasure                                  303  200  200
+    POST   //account/data/erasure                                  401  403  403
+    GET    //erased                                                200  200  200
+"""
+BODY: dict[str, object] = {}
