@@ -45,6 +45,7 @@ ANNS = {
     "user_id": "ann",
     "organisation_id": "farm",
     "account_id": "bob",
+    "ended_id": "nobody-s",
     "invitation_id": "nobody-s",
     "passkey_id": "nobody-s",
     "connection_id": "nobody-s",

@@ -1,6 +1,6 @@
 """What those who look after others do about somebody's ways in: end their sessions, send them a letter."""
 
-from msingi.kit import audit, revocations
+from msingi.kit import audit
 from msingi.kit.auth import Actor
 from msingi.kit.unit import atomic
 from msingi.products.accounts import queries, rules
@@ -21,9 +21,7 @@ async def end_sessions(user_id: str, actor: Actor) -> None:
     """End all of them, however many there are. Raises AboveYou, NotFound."""
     account = await accounts.get(user_id)
     rules.roles.check_reach(actor, *account.roles)
-    after = await accounts.change(user_id, {"$inc": {"token_version": 1, "epoch": 1}}, {"epoch": account.epoch})
-    await revocations.revoke(actor=user_id, below=after.token_version)
-    await audit.note("accounts.sessions_ended", actor=actor, about=user_id)
+    await sessions.end_all(user_id, actor)
 
 
 async def send_reset_letter(user_id: str, actor: Actor) -> None:

@@ -16,7 +16,7 @@ from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import hashing, queries, rules
 from msingi.products.accounts.actions import defence, known_devices, people, proofs, signing_keys
 from msingi.products.accounts.believed import Believed
-from msingi.products.accounts.models.people import Account
+from msingi.products.accounts.models.people import Account, accounts
 from msingi.products.accounts.models.sessions import Kind, Session, sessions
 from msingi.products.accounts.models.settings import AccountsSettings
 from msingi.products.accounts.rules.visitors import Visitor
@@ -259,6 +259,16 @@ async def sign_out(actor: Actor) -> None:
 @atomic
 async def _disown(actor: Actor) -> None:
     await revocations.revoke(actor=actor.id, session=actor.session)
+
+
+@atomic
+async def end_all(account_id: str, actor: Actor) -> None:
+    """End all of somebody's sessions at once, however many there are. Raises Stale, NotFound."""
+    account = await accounts.get(account_id)
+    step = {"$inc": {"token_version": 1, "epoch": 1}}
+    after = await accounts.change(account_id, step, {"epoch": account.epoch})
+    await revocations.revoke(actor=account_id, below=after.token_version)
+    await audit.note("accounts.sessions_ended", actor=actor, about=account_id)
 
 
 async def end_others(actor: Actor) -> None:

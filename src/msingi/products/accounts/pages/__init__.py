@@ -17,6 +17,7 @@ from msingi.products.accounts.pages import (
     profile,
     programs,
     providers,
+    registering,
     roles,
     security,
     sessions,
@@ -26,6 +27,7 @@ from msingi.products.accounts.pages import (
 
 page_routes: list[ControllerRouterHandler] = [
     *arriving.routes,
+    *registering.routes,
     *profile.routes,
     *security.routes,
     *sessions.routes,

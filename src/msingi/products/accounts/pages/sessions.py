@@ -79,10 +79,9 @@ async def show_end_of_all(request: AnyRequest) -> Response[str]:
 
 @post("/account/sessions/all", in_person=True, include_in_schema=False, page=True, idempotency="off")
 async def end_all_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
-    """End all, this one last: if that goes wrong on the way, one is still there to try again."""
+    """End all, and this one with them."""
     await pages.form_of(request, Nothing)
-    await sessions.end_others(actor)
-    await sessions.sign_out(actor)
+    await sessions.end_all(actor.id, actor)
     return Redirect("/", status_code=303, cookies=[session_cookie("")])
 
 

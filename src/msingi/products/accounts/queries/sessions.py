@@ -25,6 +25,11 @@ async def sessions_of(account: Account, limit: int) -> list[Session]:
     return await sessions.many(_alive(account), sort=[("_id", -1)], limit=limit)
 
 
+async def sessions_page(account: Account, page: Paging) -> Page[Session]:
+    """A page of somebody's that are alive, newest first: for those who may look after others."""
+    return await sessions.page(_alive(account), page, sorts=("-_id",))
+
+
 async def session_of_account(session_id: str, account: Account) -> Session:
     """One of them. Raises NotFound."""
     return await sessions.get(session_id, when=_alive(account))

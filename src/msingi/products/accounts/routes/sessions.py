@@ -8,7 +8,7 @@ from litestar.datastructures import Cookie
 from msingi.kit import csrf, tokens
 from msingi.kit.auth import Actor
 from msingi.kit.db import Page, Paging
-from msingi.kit.errors import Busy
+from msingi.kit.errors import Busy, Stale
 from msingi.kit.http import Body, Given, Path, delete, get, post
 from msingi.kit.replies import KitResponse
 from msingi.products.accounts import queries, rules
@@ -95,6 +95,14 @@ async def sign_out(actor: Given[Actor], request: AnyRequest) -> KitResponse[None
     return KitResponse(None, status_code=204, cookies=cookies)
 
 
+@post("/sign-out/everywhere", status_code=204, in_person=True, idempotency="off", problems=[Stale])
+async def sign_out_everywhere(actor: Given[Actor], request: AnyRequest) -> KitResponse[None]:
+    """End all of one's sessions, this one too."""
+    await sessions.end_all(actor.id, actor)
+    cookies = [session_cookie("")] if csrf.session_cookie(request.headers.get("cookie", "")) else []
+    return KitResponse(None, status_code=204, cookies=cookies)
+
+
 def kind_of(request: AnyRequest) -> Kind:
     """What kind of session this request came in."""
     return "token" if "authorization" in request.headers else "cookie"
@@ -120,10 +128,11 @@ async def session_in_path(session_id: Path[str], actor: Given[Actor]) -> Session
 async def list_sessions(actor: Given[Actor], page: Given[Paging]) -> Page[SessionView]:
     """Where one is signed in, newest first."""
     found = await queries.sessions.my_sessions(actor, page)
-    return found.map(lambda session: _shown(session, actor))
+    return found.map(lambda session: shown(session, actor))
 
 
-def _shown(session: Session, actor: Actor) -> SessionView:
+def shown(session: Session, actor: Actor) -> SessionView:
+    """A session as it is told of; `current` marks the one that asks."""
     view: SessionView = SessionView.of(
         session, expires_at=min(session.idle_at, session.ends_at), current=session.id == actor.session
     )
@@ -142,4 +151,13 @@ async def end_session(session: Given[Session]) -> None:
     await sessions.end(session)
 
 
-routes = [sign_in, refresh, sign_out, show_csrf_token, list_sessions, end_other_sessions, end_session]
+routes = [
+    sign_in,
+    refresh,
+    sign_out,
+    sign_out_everywhere,
+    show_csrf_token,
+    list_sessions,
+    end_other_sessions,
+    end_session,
+]

@@ -26,6 +26,7 @@ from msingi.products.accounts.models.organisations import organisations
 from msingi.products.accounts.models.people import accounts
 from msingi.products.accounts.models.sessions import sessions
 from msingi.products.accounts.pages import activity, arriving, shell
+from msingi.products.accounts.tests.access.people import GOOD
 from msingi.products.accounts.tests.authenticator import Authenticator
 from msingi.products.accounts.tests.factor_people import code_of, first_step
 from msingi.products.accounts.tests.letters import letters, ticket_for
@@ -395,7 +396,7 @@ async def test_b3_signing_out_everywhere_ends_this_session_too(world: World) -> 
         assert await ann.send("/account/sessions/all") == "/"
         await ann.open("/account", 303)
         await other.open("/account", 303)
-        assert await sessions.count({"account": "ann", "ended_at": None}) == 0
+        assert await sessions.count({"account": "ann", "epoch": (await accounts.get("ann")).epoch}) == 0
 
 
 async def test_z1_who_acts_in_ones_name_is_named_and_may_change_nothing(world: World) -> None:
@@ -631,3 +632,18 @@ async def test_d3_an_account_is_erased_by_who_ticks_the_box(world: World) -> Non
         assert "Your account is erased" in await eve.open("/erased")
         await eve.open("/account", 303)
         assert await accounts.find({"_id": "eve"}) is None
+
+
+async def test_who_is_new_makes_an_account_in_a_browser(world: World) -> None:
+    async with reading(world) as jane:
+        await jane.open("/register?back=/account")
+        said = await jane.send("/register", expect=422, name="Jane", email="jane@example.org", password="short")
+        assert "Password" in said
+        assert 'value="jane@example.org"' in said
+        assert "short" not in said
+        said = await jane.send("/register", 200, name="Jane", email="jane@example.org", password=GOOD)
+        assert 'href="/sign-in?back=%2Faccount"' in said or 'href="/sign-in?back=/account"' in said
+        await jane.open("/register?back=//evil.example")
+        assert "evil" not in jane.page.text
+        await jane.send("/register", 409, name="Jane", email="jane@example.org", password=GOOD)
+    await world.client(None).post("/sign-in", email="jane@example.org", password=GOOD)

@@ -14,7 +14,7 @@ from msingi.products.accounts import session_secrets
 from msingi.products.accounts.models.people import accounts
 from msingi.products.accounts.models.sessions import sessions
 from msingi.products.accounts.product import product
-from msingi.products.accounts.tests.people import Tokens, sign_in, signed_in, with_token
+from msingi.products.accounts.tests.people import Tokens, sign_in, signed_in, until, with_token
 
 PAGE = {"origin": "http://msingi.test"}
 COOKIE = {"email": "ann@msingi.test", "password": PASSWORD, "session": "cookie"}
@@ -329,3 +329,35 @@ async def test_replies_with_secrets_are_not_kept_for_a_key(world: World, nobody:
     change = {"current_password": PASSWORD, "new_password": "seven herons over the lake"}
     await with_token(world, answers[1]).post("/me/password", json=change, headers=key)
     assert await idempotency.stores("accounts")[0].count({}) == 0
+
+
+async def test_a11_signing_out_everywhere_ends_every_session_and_this_one_too(world: World) -> None:
+    here, there = await sign_in(world, "ann"), await sign_in(world, "ann")
+    await with_token(world, here).post("/sign-out/everywhere", expect=204)
+    for tokens in (here, there):
+        await until(lambda tokens=tokens: refused(world, tokens))  # type: ignore[misc]
+        await world.client(None).post("/refresh", refresh_token=tokens["refresh_token"], expect=401)
+    await with_token(world, await sign_in(world, "ann")).get("/me")
+    bob = await signed_in(world, "bob")
+    await bob.get("/me")
+
+
+async def refused(world: World, tokens: Tokens) -> bool:
+    client = with_token(world, tokens)
+    await client.get("/me", expect=[200, 401])
+    return client.last.status_code == 401
+
+
+async def test_a11_an_admin_sees_and_ends_somebodys_sessions(world: World, admin: Client) -> None:
+    tokens, others = await sign_in(world, "ann"), await sign_in(world, "ann")
+    listed = (await admin.get("/users/ann/sessions"))["items"]
+    assert len(listed) == 2
+    assert not any(each["current"] for each in listed)
+    oldest = listed[-1]["id"]
+    await admin.delete(f"/users/bob/sessions/{oldest}", expect=404)
+    await admin.delete(f"/users/ann/sessions/{oldest}", expect=204)
+    await until(lambda: refused(world, tokens))
+    await with_token(world, others).get("/me")
+    await admin.delete("/users/ann/sessions", expect=204)
+    await until(lambda: refused(world, others))
+    assert (await admin.get("/users/ann/sessions"))["items"] == []

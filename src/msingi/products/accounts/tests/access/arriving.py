@@ -3,6 +3,8 @@
 TABLE = """
     GET    //verify        200  200  200
     POST   //verify        403  403  403
+    GET    //register      200  200  200
+    POST   //register      403  403  403
     GET    //forgot        200  200  200
     POST   //forgot        403  403  403
     GET    //reset         200  200  200

@@ -6,6 +6,7 @@ TABLE = """
     POST   /sign-in               200     200  200
     POST   /refresh               401     401  401
     POST   /sign-out              401     204  204
+    POST   /sign-out/everywhere   401     204  204
     GET    /csrf                  401     403  403
     GET    /sessions              401     200  200
     DELETE /sessions              401     204  204
