@@ -110,7 +110,7 @@ def _bring_up(supervisor: Supervisor, folder: Path, environment: dict[str, str],
     left = end_leftovers(folder)
     if left:
         say(f"ended {left} processes that an earlier run left behind")
-    preflight.check_port(settings.host, settings.port)
+    preflight.check_port(settings.host, settings.port, patience=5.0 if left else 0.0)
     _databases(supervisor, folder, environment)
     asked.check()
     say("preparing collections, indexes and demo data")

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,27 @@ PATIENCE = 5_000  # milliseconds that a database may take to answer
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvwz" for vowel in "aeiou"]
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise CannotStart if nobody can listen there."""
+class PortTaken(CannotStart):
+    """Somebody else listens there."""
+
+
+def check_port(host: str, port: int, patience: float = 0.0) -> None:
+    """Raise CannotStart if nobody can listen there.
+
+    A killed process counts as gone before the last of its threads has let go of its port: `patience` (seconds) is for
+    whoever has just ended one.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return _check_port(host, port)
+        except PortTaken:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.05)
+
+
+def _check_port(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,7 +54,7 @@ def check_port(host: str, port: int) -> None:
             advice = f"for example: MSINGI_PORT={port + 1 if port < 65535 else port - 1} make up"
             if refused.errno != errno.EADDRINUSE:
                 raise CannotStart(f"MSINGI_HOST: {host} is no address of this machine.") from refused
-            raise CannotStart(f"Port {port} is taken by another program; set MSINGI_PORT, {advice}") from refused
+            raise PortTaken(f"Port {port} is taken by another program; set MSINGI_PORT, {advice}") from refused
 
 
 def free_port(host: str) -> int:

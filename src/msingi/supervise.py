@@ -226,16 +226,21 @@ def mark(folder: Path) -> str:
 def end_leftovers(folder: Path) -> int:
     """End what an earlier supervisor of this folder left behind when it was killed; returns how many there were.
 
-    Looks where Linux shows each process's environment; elsewhere there is nothing to find.
+    Looks where Linux shows each process's environment; elsewhere there is nothing to find. It looks again until there
+    are none: a server whose worker dies before it does may have started another meanwhile.
     """
-    found = [pid for pid in _own_processes() if _is_left_over(pid, folder)]
-    for pid in found:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    ended: set[int] = set()
     end = time.monotonic() + 5
-    while not all(map(_is_gone, found)) and time.monotonic() < end:
-        time.sleep(0.02)
-    return len(found)
+    while found := [pid for pid in _own_processes() if _is_left_over(pid, folder) and not _is_gone(pid)]:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended.update(found)
+        while not all(map(_is_gone, found)) and time.monotonic() < end:
+            time.sleep(0.02)
+        if time.monotonic() >= end:
+            break
+    return len(ended)
 
 
 def _is_gone(pid: int) -> bool:

@@ -69,7 +69,7 @@ def _password() -> str:
 async def _kept_password(password: str) -> str:
     """Hashed once a process, since tests plant these people before each of them."""
     known = _hashes()
-    if password not in known:
+    if password not in known or hashing.is_outdated(known[password]):  # another house has another pepper
         known[password] = await hashing.hashed(password)
     return known[password]
 

@@ -109,8 +109,9 @@ async def move(seen: SeenTask, form: Move, actor: Actor, if_match: int | None) -
         rules.check_version(task, if_match)
         beside = await tasks.get(target.id)
         next_to = await queries.neighbour(task.project_id, beside.position, after=after)
-        if next_to is not None and next_to.id == task.id:
-            return task
+        if next_to is not None and next_to.id == task.id:  # it is there: by us, or by somebody a moment ago
+            rules.check_version(next_to, if_match)
+            return next_to
         beyond = next_to.position if next_to else None
         return await _move(task, between(beside.position, beyond) if after else between(beyond, beside.position))
 
