@@ -93,6 +93,9 @@ class Lane(asyncio.Protocol):
     def ask(self, command: Row) -> "asyncio.Future[Row | None]":
         """Send a command; its reply, or None if the lane is lost before that, or if BSON cannot say the command."""
         answer: asyncio.Future[Row | None] = self.loop.create_future()
+        if self.closed:  # between the choice of this lane and now
+            answer.set_result(None)
+            return answer
         try:
             body = bson.encode(command)
         except (BSONError, TypeError, ValueError, OverflowError, RecursionError):  # PyMongo explains it better
@@ -158,6 +161,7 @@ class Lane(asyncio.Protocol):
             self.transport.abort()
         if self.watch is not None:
             self.watch.cancel()
+            self.watch = None
         waiting, self.waiting = self.waiting, {}
         for each in waiting.values():
             if not each.done():

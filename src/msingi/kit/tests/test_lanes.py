@@ -239,3 +239,13 @@ def _certificate(folder: Path) -> Path:
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
     )
     return file
+
+
+async def test_a_lane_that_closed_a_moment_ago_keeps_nobody_waiting(rows: Any) -> None:
+    await lanes.find(rows, {"_id": "0001"}, limit=1)
+    lane = state.part(lanes.Lanes).lanes[0]
+    waiting = lane.ask({"find": rows.name, "filter": {}, "limit": 1, "$db": rows.database.name})
+    lane.give_up()
+    async with asyncio.timeout(1):
+        assert await waiting is None
+        assert await lane.ask({"ping": 1, "$db": "admin"}) is None
