@@ -145,6 +145,7 @@ def test_d4_its_secrets_are_for_their_owner_only(run: Run) -> None:
 
 @pytest.mark.parametrize("victim", ["web", "web process", "worker", "mongo", "redis"])
 def test_whatever_is_killed_comes_back(run: Run, victim: str) -> None:
+    until(lambda: victim in run.family())  # the one that the test before killed may be on its way
     killed = run.family()[victim]
     killed.kill()
     until(lambda: victim in run.family() and run.family()[victim].pid != killed.pid)

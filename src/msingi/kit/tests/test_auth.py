@@ -26,7 +26,7 @@ def products() -> list[Product]:
 @pytest.fixture
 def sessions() -> Iterator[dict[str, Actor]]:
     """Session cookies that are good, and whose they are."""
-    before = list(auth._cookie)
+    before, anew = list(auth._cookie), [*auth._anew]
     known: dict[str, Actor] = {}
 
     async def identify(value: str) -> Actor | None:
@@ -34,7 +34,7 @@ def sessions() -> Iterator[dict[str, Actor]]:
 
     auth.identify_cookie_with(identify)
     yield known
-    auth._cookie[:] = before
+    auth._cookie[:], auth._anew[:] = before, anew
 
 
 # ---- the gate
@@ -169,7 +169,7 @@ async def test_a_bad_bearer_is_not_rescued_by_a_cookie(nobody: Client, sessions:
 
 
 async def test_z4_who_cannot_tell_whose_a_cookie_is_lets_nobody_in(nobody: Client) -> None:
-    before = list(auth._cookie)
+    before, anew = list(auth._cookie), [*auth._anew]
 
     async def falls(value: str) -> Actor | None:
         raise RuntimeError("the sessions cannot be read")
@@ -180,7 +180,7 @@ async def test_z4_who_cannot_tell_whose_a_cookie_is_lets_nobody_in(nobody: Clien
             told = await nobody.get(path, headers={"cookie": "sid=good"}, expect=500)
             assert "sessions" not in told["detail"]
     finally:
-        auth._cookie[:] = before
+        auth._cookie[:], auth._anew[:] = before, anew
 
 
 async def test_one_request_leaves_no_actor_behind_for_another(

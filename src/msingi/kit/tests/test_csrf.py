@@ -27,14 +27,14 @@ def products() -> list[Product]:
 
 @pytest.fixture(autouse=True)
 def sessions() -> Iterator[None]:
-    before = list(auth._cookie)
+    before, anew = list(auth._cookie), [*auth._anew]
 
     async def identify(value: str) -> Actor | None:
         return GOOD.get(value)
 
     auth.identify_cookie_with(identify)
     yield
-    auth._cookie[:] = before
+    auth._cookie[:], auth._anew[:] = before, anew
 
 
 @pytest_asyncio.fixture(loop_scope="session")
