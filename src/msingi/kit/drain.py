@@ -2,10 +2,12 @@
 
 Granian by itself drops websockets without a close frame and waits for streams for ever. So SIGTERM is taken over:
 `/ready` answers 503, streams and sockets are told to end, and after a moment a SIGINT to oneself, which is still
-Granian's, stops the server once the requests under way are answered.
+Granian's, stops the server once the requests under way are answered. What hangs keeps nobody: a process that is
+still there after LATEST seconds tells where each thread stands, and ends.
 """
 
 import asyncio
+import faulthandler
 import os
 import signal
 import threading
@@ -20,6 +22,7 @@ log = structlog.get_logger("drain")
 
 NOTICE = 1.0  # seconds in which a balancer sees the 503 of /ready, and streams and sockets end
 PATIENCE = 5.0  # seconds that those who are told may take
+LATEST = 15.0  # seconds after which the process ends, as Granian's --workers-kill-timeout ends one that it stops itself
 
 
 class Draining:
@@ -68,11 +71,17 @@ def install(notice: float = NOTICE) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, begin, notice)
+    loop.add_signal_handler(signal.SIGTERM, _end, notice)
+
+
+def _end(notice: float) -> None:
+    if not _now.begun:
+        faulthandler.dump_traceback_later(LATEST, exit=True)
+    begin(notice)
 
 
 def begin(notice: float = NOTICE) -> None:
-    """What SIGTERM does: the first time it begins the end, after that nothing."""
+    """The first time it begins the end, after that nothing."""
     if _now.begun:
         return
     _now.begun = True

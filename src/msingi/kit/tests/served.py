@@ -144,6 +144,7 @@ async def _alive(settings: Settings) -> AsyncIterator[None]:
         hearing = asyncio.create_task(revocations.run_watch())
         yield
         hearing.cancel()
+        await asyncio.sleep(float(os.environ.get("HANGS", 0)))
 
 
 async def _say_farewell() -> None:
@@ -160,6 +161,7 @@ def build() -> edge.App:
     """What Granian loads. Settings come from the environment."""
     settings = load(Settings, os.environ)
     edge.BODY_SECONDS = float(os.environ.get("BODY_SECONDS", edge.BODY_SECONDS))
+    drain.LATEST = float(os.environ.get("LATEST", drain.LATEST))
     return edge.Edge(bare(settings), settings)
 
 

@@ -93,6 +93,15 @@ def test_c17_a_stopping_process_says_so_ends_its_streams_and_answers_what_it_beg
     assert mark.read_text() == "told"
 
 
+def test_c17_a_process_in_which_something_hangs_ends_all_the_same_and_says_where_it_stood() -> None:
+    with serving({"HANGS": "60", "LATEST": "2"}) as server:
+        began = time.monotonic()
+        os.kill(server.workers()[0], signal.SIGTERM)
+        server.process.wait(20)
+        assert time.monotonic() - began < 10
+        assert "Timeout (0:00:02)!" in server.output.read_text()
+
+
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> drain.Draining:
     """The drain of a process that nobody stops for real."""
