@@ -197,6 +197,8 @@ def _launch(servers: Servers, kind: Kind, claim: int) -> None:
             pass_fds=[claim],  # the lock lives as long as the server does
             start_new_session=True,  # Ctrl-C is for those who use it
         )
+    if before := servers.children.get(kind.name):
+        before.wait()  # it let go of its lock, so it is dead: nobody else would take it out of the process table
     servers.children[kind.name] = child
     _remember(folder, kind, port, child.pid)
 
