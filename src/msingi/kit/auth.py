@@ -148,6 +148,9 @@ async def _actor_of(scope: Scope, cookie: list[Identify] = _cookie) -> Actor | N
         elif name == b"cookie":
             cookies = _one_cookie_header(scope) if cookies else value
     if bearer:
+        known = tokens.known_actor(bearer[7:]) if bearer[:7] == b"Bearer " else None
+        if known is not None and not revocations.is_revoked(known):
+            return known
         return await _actor_of_bearer(bearer)
     if cookies and cookie:
         return await _actor_of_cookie(scope, cookies.decode("latin-1"), cookie[0])
