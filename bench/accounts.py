@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
 import random
 import re
 import shutil
@@ -26,10 +25,10 @@ from typing import Any
 
 import httpx
 
-from bench.run import script, serving
+from bench.run import databases, script, serving
 from msingi import catalog
 from msingi.kit import app as kit_app
-from msingi.kit import config, embedded
+from msingi.kit import config
 
 PASSWORD, WRONG = "a long walk to the market", "a long walk to nowhere"
 SIGN_IN = "/v1/accounts/sign-in"
@@ -64,20 +63,8 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 def prepare(stack: ExitStack) -> tuple[str, str]:
     """Two web processes on one pair of databases."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    servers = embedded.start(folder / "data")
-    stack.callback(servers.release)
-    environ = {
-        **os.environ,
-        "MONGO_URL": servers.mongo_url,
-        "REDIS_URL": servers.redis_url,
-        "MSINGI_DATABASE": "bench",
-        "MSINGI_DEMO_PASSWORD": PASSWORD,
-        "MSINGI_ANONYMOUS_LIMIT": "10000000/minute",
-        "MSINGI_MEMBER_LIMIT": "10000000/minute",
-        "MSINGI_LOG_LEVEL": "error",
-        "MSINGI_PRODUCTS": "accounts,notes",
-    }
+    _, environ = databases(stack)
+    environ |= {"MSINGI_DEMO_PASSWORD": PASSWORD, "MSINGI_LOG_LEVEL": "error", "MSINGI_PRODUCTS": "accounts,notes"}
     products = catalog.products()
     kinds = [config.Settings, *(product.settings for product in products if product.settings)]
     parts = config.load_all(kinds, environ)
@@ -269,9 +256,9 @@ def signed_in(stack: ExitStack, url: str, crowd: Crowd) -> Rows:
         return [("signed in against anonymous", "needs wrk", "<= 1.1")]
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     with httpx.Client(base_url=url, timeout=30) as http:
-        lua = script(folder, "signed-in", "GET", tokens(http, crowd)["access_token"], "")
-    wrk = ["wrk", "-t1", "-c16", "-d3s"]
-    ways = {"anonymous": [*wrk, f"{url}/hello"], "signed in": [*wrk, "-s", lua, f"{url}/hello"]}
+        token = tokens(http, crowd)["access_token"]
+    wrk = ["wrk", "-t1", "-c16", "-d3s", f"{url}/hello", "-s"]
+    ways = {who: [*wrk, script(folder, who, "GET", known, "")] for who, known in (("anyone", None), ("ann", token))}
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(4):
         for way, command in ways.items():
