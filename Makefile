@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes --no-deps
 
+# A house is many processes: what Python compiled for one is kept for the others, also where the environment says no.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help up test check fmt lock bench shell clean
 

@@ -60,7 +60,7 @@ def build(
             *pages,
         ],
         lifespan=[lambda app: _lifespan(settings, products, parts or {})],
-        dependencies=dict(http.DEPENDENCIES),
+        dependencies=http.provided(http.DEPENDENCIES),
         middleware=[Gate(), Limit(), Idempotency()],
         exception_handlers=replies.HANDLERS,
         request_class=KitRequest,

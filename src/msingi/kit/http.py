@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, delete, get, patch, post, put
 from litestar.di import NamedDependency as Given
+from litestar.di import Provide
 from litestar.params import FromPath as Path
 from litestar.params import FromQuery as Query
 from litestar.params import JSONBody as Body
@@ -24,10 +25,13 @@ __all__ = [
     "Path",
     "Query",
     "delete",
+    "form_at",
     "get",
     "operation_id",
+    "page_at",
     "patch",
     "post",
+    "provided",
     "put",
 ]
 
@@ -139,6 +143,16 @@ async def given_if_match(request: AnyRequest) -> int | None:
     return int(number)
 
 
+def page_at(path: str, **options: Any) -> get:
+    """A page for people, which the description for programs leaves out: `get` with what all pages have in common."""
+    return get(path, page=True, include_in_schema=False, **options)
+
+
+def form_at(path: str, **options: Any) -> post:
+    """Where a page's form is sent to. It brings its own token, and a browser sends it again only when told to."""
+    return post(path, page=True, include_in_schema=False, idempotency="off", **options)
+
+
 def operation_id(handler: Any) -> str:
     """`notes_list_notes`: the product and the handler's name, which stay when the address moves."""
     product = handler.opt.get("product")
@@ -146,4 +160,17 @@ def operation_id(handler: Any) -> str:
 
 
 # What every handler may take as `Given[…]`.
-DEPENDENCIES = {"actor": given_actor, "page": given_page, "where": given_where, "if_match": given_if_match}
+DEPENDENCIES: Mapping[str, Any] = {
+    "actor": given_actor,
+    "page": given_page,
+    "where": given_where,
+    "if_match": given_if_match,
+}
+
+
+def provided(dependencies: Mapping[str, Any]) -> dict[str, Provide]:
+    """Dependencies in Litestar's own wrapping: it reads the signature of each once, and not once for each handler.
+
+    With five hundred handlers that is half of the time in which an application is built.
+    """
+    return {name: Provide(make) for name, make in dependencies.items()}

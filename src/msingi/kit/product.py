@@ -13,6 +13,7 @@ from msgspec import Struct
 from msingi.kit import events, idempotency, jobs, peers
 from msingi.kit.db import Collection
 from msingi.kit.exports import Contribute, contributed_by
+from msingi.kit.http import provided
 from msingi.kit.live import Topic
 
 NO_GRANTS: Mapping[str, Sequence[str]] = {}
@@ -62,17 +63,13 @@ class Product:
         """Its jobs, crons and reactions."""
         return jobs.found_in(self.work)
 
-    @property
-    def _answering(self) -> list[Any]:
-        """Where other processes ask it, if it has something to answer."""
-        return peers.routes if self.exports else []
-
     def router(self) -> Router:
         """Its routes under `/v1/<name>`, marked with its name."""
+        answering = peers.routes if self.exports else []  # where other processes ask what it answers
         return Router(
             path=f"/v1/{self.name}",
-            route_handlers=[*self.routes, *(each for each in self._answering if each not in self.routes)],
-            dependencies=dict(self.dependencies),
+            route_handlers=[*self.routes, *answering],
+            dependencies=provided(self.dependencies),
             tags=[self.name],
             opt={"product": self.name},
         )
