@@ -18,7 +18,7 @@ from msingi.kit import audit, jobs, openapi, pages, state
 from msingi.kit.db import Paging
 from msingi.kit.errors import NotFound, Problem, code_of
 from msingi.kit.health import mongo_answers, redis_answers
-from msingi.kit.http import Given, get, post
+from msingi.kit.http import Given, form_at, get, page_at
 from msingi.kit.mail import mail_pages
 from msingi.kit.product import Product
 
@@ -124,14 +124,14 @@ async def show_problem(request: AnyRequest, code: FromPath[str]) -> Response[str
     raise NotFound
 
 
-@get("/jobs", permission="jobs:manage", include_in_schema=False, page=True)
+@page_at("/jobs", permission="jobs:manage")
 async def show_jobs(request: AnyRequest, page: Given[Paging]) -> Response[str]:
     """The queues, and what failed for good."""
     failed = await jobs.failures(page)
     return pages.page("console/jobs.html", request, **shell(request), queues=await jobs.queues(), failures=failed)
 
 
-@post("/jobs/again", permission="jobs:manage", include_in_schema=False, page=True, idempotency="off")
+@form_at("/jobs/again", permission="jobs:manage")
 async def run_job_again(request: AnyRequest) -> Redirect:
     """Give a failed job another chance."""
     which = await _which(request)
@@ -140,7 +140,7 @@ async def run_job_again(request: AnyRequest) -> Redirect:
     return Redirect("/jobs", status_code=303)
 
 
-@post("/jobs/discard", permission="jobs:manage", include_in_schema=False, page=True, idempotency="off")
+@form_at("/jobs/discard", permission="jobs:manage")
 async def discard_job(request: AnyRequest) -> Redirect:
     """Give a failed job up."""
     which = await _which(request)
@@ -156,13 +156,13 @@ async def _which(request: AnyRequest) -> Which:
     return which
 
 
-@post("/theme", public=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/theme", public=True)
 async def choose_theme(request: AnyRequest) -> Redirect:
     """Light, dark, or as the system has it."""
     return await _chosen(request, "theme", THEMES)
 
 
-@post("/language", public=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/language", public=True)
 async def choose_language(request: AnyRequest) -> Redirect:
     """English or Swahili."""
     return await _chosen(request, "lang", pages.LANGUAGES)

@@ -12,7 +12,7 @@ from msingi.console.shell import own_path, shell
 from msingi.kit import pages, state
 from msingi.kit.auth import Actor
 from msingi.kit.errors import InvalidFields, Problem
-from msingi.kit.http import Given, get, post
+from msingi.kit.http import Given, form_at, get, page_at
 from msingi.products.accounts.actions import proofs, sessions, step_up
 from msingi.products.accounts.models.settings import AccountsSettings
 from msingi.products.accounts.pages.providers import show_second_step_with
@@ -80,7 +80,7 @@ async def show_sign_in(request: AnyRequest) -> Response[str]:
     return _form(request, "", own_path(request.query_params.get("back", "/")), None)
 
 
-@post("/sign-in", public=True, include_in_schema=False, page=True, idempotency="off", limit="120/minute")
+@form_at("/sign-in", public=True, limit="120/minute")
 async def sign_in_on_page(request: AnyRequest) -> Response[Any]:
     """A session cookie for who knows the password; the form again, with the reason, for who does not."""
     given = await pages.form_of(request, Credentials)
@@ -94,7 +94,7 @@ async def sign_in_on_page(request: AnyRequest) -> Response[Any]:
     return _entered(opened, given.back)
 
 
-@post("/sign-in/second-factor", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/sign-in/second-factor", public=True, limit="60/minute")
 async def finish_sign_in_on_page(request: AnyRequest) -> Response[Any]:
     """The second step: it may be tried again while its ticket is good."""
     given = await pages.form_of(request, Shown)
@@ -109,7 +109,7 @@ async def finish_sign_in_on_page(request: AnyRequest) -> Response[Any]:
     return _entered(opened, given.back)
 
 
-@post("/sign-in/passkey", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/sign-in/passkey", public=True, limit="60/minute")
 async def sign_in_with_passkey_on_page(request: AnyRequest) -> Response[Any]:
     """A session cookie for who holds a passkey."""
     given = await pages.form_of(request, Shown)
@@ -121,7 +121,7 @@ async def sign_in_with_passkey_on_page(request: AnyRequest) -> Response[Any]:
     return _entered(opened, given.back)
 
 
-@post("/sign-out", include_in_schema=False, page=True, idempotency="off")
+@form_at("/sign-out")
 async def sign_out_on_page(request: AnyRequest) -> Redirect:
     """End the session."""
     await pages.form_of(request, Nothing)
@@ -162,19 +162,16 @@ def _second_step(
 show_second_step_with(_second_step)
 
 
-show_second_step_with(_second_step)
-
-
 # ---- once more
 
 
-@get("/step-up", in_person=True, include_in_schema=False, page=True)
+@page_at("/step-up", in_person=True)
 async def show_step_up(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """Ask once more who it is, for a page that needs to be sure."""
     return await _step_up(request, actor, own_path(request.query_params.get("back", "/")), None)
 
 
-@post("/step-up", in_person=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/step-up", in_person=True, limit="60/minute")
 async def step_up_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Back to the page that asked."""
     given = await pages.form_of(request, Shown)

@@ -106,7 +106,7 @@ def answers(
     include_in_schema=False,
 )
 async def answer_question(name: Path[str], request: Request[Any, Any, Any]) -> Response[bytes]:
-    """What another process of the house asks: a product that answers questions has this among its routes."""
+    """What another process of the house asks: each product that answers questions has this route."""
     question = _answered.get(name)
     if question is None or name.partition(".")[0] != request.route_handler.opt.get("product"):
         raise NotFound

@@ -7,7 +7,6 @@ starts from the product's seeds.
 import asyncio
 import os
 import re
-import resource
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -42,9 +41,6 @@ PEOPLE = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start one MongoDB and one Redis in the process that steers the run; its workers inherit their addresses."""
-    # Drills open a hundred connections at once, beside those of the houses that a test process runs.
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if hasattr(config, "workerinput") or os.environ.get("MSINGI_TEST_MONGO"):
         return
     folder = Path(tempfile.mkdtemp(prefix="msingi-test-"))

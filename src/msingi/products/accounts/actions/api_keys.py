@@ -6,14 +6,14 @@ from datetime import timedelta
 import structlog
 from msgspec import Struct
 
-from msingi.kit import audit, mail, revocations, state, tokens
+from msingi.kit import audit, revocations, state, tokens
 from msingi.kit.auth import Actor, SecondFactorRequired, lacks_second_factor, permissions_of
 from msingi.kit.clock import now, seconds
 from msingi.kit.errors import NotFound, SignInFirst, Stale
 from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import queries, rules
-from msingi.products.accounts.actions import signing_keys
+from msingi.products.accounts.actions import letters, signing_keys
 from msingi.products.accounts.believed import Believed
 from msingi.products.accounts.key_secrets import KeySecret, new_secret, read_secret
 from msingi.products.accounts.models.api_keys import ApiKey, api_keys
@@ -175,12 +175,4 @@ async def _warn_of(key: ApiKey) -> None:
 
 
 async def _write(letter: str, account: Account, key: ApiKey) -> None:
-    await mail.send(
-        letter,
-        account.email,
-        language=account.language,
-        product="accounts",
-        name=account.name,
-        key=key.name,
-        ends=f"{key.expires_at:%Y-%m-%d}",
-    )
+    await letters.write(letter, account, key=key.name, ends=f"{key.expires_at:%Y-%m-%d}")

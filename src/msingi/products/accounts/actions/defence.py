@@ -12,7 +12,7 @@ from datetime import timedelta
 import structlog
 from msgspec import Struct
 
-from msingi.kit import audit, mail, unit
+from msingi.kit import audit, unit
 from msingi.kit.errors import AlreadyExists, Busy, NotFound
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import rules
@@ -120,14 +120,8 @@ async def _write_again(account: Account) -> None:
 
 async def _write(account: Account) -> None:
     issued = await tickets.issue(UNLOCK, GOOD_FOR, account=account.id, newest_only=True)
-    await mail.send(
-        "sign_in_locked",
-        to=account.email,
-        language=account.language,
-        product="accounts",
-        name=account.name,
-        link=letters.link_to("/unlock", issued.secret),
-        forgot=letters.link_to("/forgot"),
+    await letters.write(
+        "sign_in_locked", account, link=letters.link_to("/unlock", issued.secret), forgot=letters.link_to("/forgot")
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from msingi.kit import audit, mail, revocations, sealing, state
+from msingi.kit import audit, revocations, sealing, state
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
 from msingi.kit.errors import AlreadyExists
@@ -119,7 +119,7 @@ async def _tell(account: Account, address: str, undo: str) -> None:
 
 
 async def _write(template: str, account: Account, address: str, **context: Any) -> None:
-    await mail.send(template, to=address, language=account.language, product="accounts", name=account.name, **context)
+    await letters.write(template, account, to=address, **context)
 
 
 def _in_part(email: str) -> str:

@@ -8,7 +8,7 @@ from msingi.kit.db import Collection
 from msingi.kit.events import emit
 from msingi.kit.unit import atomic
 from msingi.products.accounts import rules
-from msingi.products.accounts.actions import factors, organisations, people
+from msingi.products.accounts.actions import factors, letters, organisations, people
 from msingi.products.accounts.contract import UserErased
 from msingi.products.accounts.models.api_keys import api_keys
 from msingi.products.accounts.models.clients import consents, device_grants
@@ -46,4 +46,4 @@ async def erase(user_id: str, actor: Actor, *, pass_on: bool = False) -> None:
     await revocations.revoke(actor=user_id, below=account.token_version + 1)
     await emit(UserErased(user_id=user_id))
     await audit.note("accounts.user_erased", actor=actor, about=user_id, by_oneself=user_id == actor.id)
-    await mail.send("erased", to=account.email, language=account.language, product="accounts", name=account.name)
+    await letters.write("erased", account)

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from msingi.kit import audit, exports, mail, state
+from msingi.kit import audit, exports
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
 from msingi.kit.errors import NotFound, Stale
 from msingi.kit.jobs import job
 from msingi.kit.unit import atomic
+from msingi.products.accounts.actions import letters
 from msingi.products.accounts.models.exports import Export, Part, parts
 from msingi.products.accounts.models.exports import exports as kept
 from msingi.products.accounts.models.people import accounts
@@ -76,6 +77,5 @@ async def _keep(export: Export, file: bytes) -> None:
         await parts.add(
             Part(id=id, export=export.id, account=export.account, content=piece, expires_at=export.expires_at)
         )
-    link = f"{state.settings().base_url}/v1/accounts/me/exports/{export.id}"
-    await mail.send("export_ready", to=account.email, language=account.language, name=account.name, link=link)
+    await letters.write("export_ready", account, link=letters.link_to(f"/v1/accounts/me/exports/{export.id}"))
     await audit.note("accounts.export_ready", actor=None, about=export.account, export=export.id)

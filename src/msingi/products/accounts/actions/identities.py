@@ -9,7 +9,7 @@ from hmac import compare_digest, digest
 import structlog
 from msgspec import Struct
 
-from msingi.kit import audit, mail, revocations
+from msingi.kit import audit, revocations
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
 from msingi.kit.errors import AlreadyExists, Stale
@@ -17,7 +17,7 @@ from msingi.kit.events import emit
 from msingi.kit.ids import first_id_at
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts import hashing, queries, rules
-from msingi.products.accounts.actions import sessions, tickets
+from msingi.products.accounts.actions import letters, sessions, tickets
 from msingi.products.accounts.actions.sessions import Opened
 from msingi.products.accounts.contract import PasswordChanged, UserRegistered
 from msingi.products.accounts.models.api_keys import api_keys
@@ -279,14 +279,7 @@ async def _add(account_id: str, told: Told) -> Identity:
 
 async def _tell(account: Account, told: Told) -> None:
     """Write to the account's address that there is one more way in."""
-    await mail.send(
-        "connected",
-        to=account.email,
-        language=account.language,
-        product="accounts",
-        name=account.name,
-        provider=told.title,
-    )
+    await letters.write("connected", account, provider=told.title)
 
 
 # ---- one's own connections

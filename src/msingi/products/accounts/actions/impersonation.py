@@ -1,11 +1,11 @@
 """Acting in somebody's name: an admin sees what a person sees, for half an hour, and it is told and noted."""
 
-from msingi.kit import audit, mail, revocations, roles, state
+from msingi.kit import audit, revocations, roles, state
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
 from msingi.kit.unit import atomic
 from msingi.products.accounts import queries, rules
-from msingi.products.accounts.actions import sessions
+from msingi.products.accounts.actions import letters, sessions
 from msingi.products.accounts.actions.sessions import Opened
 from msingi.products.accounts.models.people import accounts
 from msingi.products.accounts.models.sessions import Session
@@ -35,15 +35,8 @@ async def begin(user_id: str, form: Impersonation, actor: Actor, visitor: Visito
         "accounts.impersonation_began", actor=actor, about=account.id, opened=opened.session.id, reason=reason
     )
     if state.part(AccountsSettings).tells_of_impersonation:
-        await mail.send(
-            "impersonated",
-            account.email,
-            language=account.language,
-            product="accounts",
-            name=account.name,
-            admin=actor.name or actor.id,
-            at=f"{now():%Y-%m-%d %H:%M} UTC",
-            reason=reason,
+        await letters.write(
+            "impersonated", account, admin=actor.name or actor.id, at=f"{now():%Y-%m-%d %H:%M} UTC", reason=reason
         )
     return opened
 

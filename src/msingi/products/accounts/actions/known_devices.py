@@ -8,7 +8,7 @@ import secrets
 
 from msgspec import Struct
 
-from msingi.kit import mail, sealing
+from msingi.kit import sealing
 from msingi.kit.clock import now
 from msingi.kit.unit import atomic
 from msingi.products.accounts import rules
@@ -67,12 +67,9 @@ async def _add(account: Account, visitor: Visitor, secret: bytes) -> KnownDevice
 
 
 async def _tell(account: Account, visitor: Visitor) -> None:
-    await mail.send(
+    await letters.write(
         "new_sign_in",
-        to=account.email,
-        language=account.language,
-        product="accounts",
-        name=account.name,
+        account,
         at=now().strftime("%Y-%m-%d %H:%M UTC"),
         address=visitor.address,
         user_agent=rules.agents.called(visitor.user_agent),

@@ -1,11 +1,13 @@
 """Letters and text messages about an account: to whom, how many in a while, and the links in them."""
 
+from typing import Any
 from urllib.parse import urlencode
 
 import structlog
 
-from msingi.kit import limits, sealing, state
+from msingi.kit import limits, mail, sealing, state
 from msingi.kit.errors import QuotaExceeded
+from msingi.products.accounts.models.people import Account
 from msingi.products.accounts.models.settings import AccountsSettings
 from msingi.products.accounts.rules.visitors import Visitor
 
@@ -21,6 +23,18 @@ def link_to(page: str, secret: str = "") -> str:
     """The address of a page, with a ticket. Its host is the one in the settings, whatever a request says of it."""
     query = f"?{urlencode({'ticket': secret})}" if secret else ""
     return f"{state.settings().base_url}{page}{query}"
+
+
+async def write(template: str, account: Account, /, *, to: str = "", **context: Any) -> None:
+    """Write to the account's address, or to another that is told of it, in its language and by its name."""
+    await mail.send(
+        template,
+        to=to or account.email,
+        language=account.language,
+        product="accounts",
+        name=account.name,
+        **context,
+    )
 
 
 async def may_write_to(address: str) -> bool:

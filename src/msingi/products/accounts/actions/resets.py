@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from msingi.kit import audit, mail, revocations
+from msingi.kit import audit, revocations
 from msingi.kit.events import emit
 from msingi.kit.unit import atomic
 from msingi.products.accounts import hashing
@@ -29,14 +29,7 @@ async def ask(account: Account | None, template: str = "reset") -> None:
 async def _write(account: Account, template: str) -> None:
     issued = await _issued(account)
     await audit.note("accounts.password_reset_asked", actor=None, about=account.id, letter=template)
-    await mail.send(
-        template,
-        to=account.email,
-        language=account.language,
-        product="accounts",
-        name=account.name,
-        link=letters.link_to("/reset", issued.secret),
-    )
+    await letters.write(template, account, link=letters.link_to("/reset", issued.secret))
 
 
 async def _issued(account: Account) -> Issued:
@@ -77,11 +70,4 @@ async def _reset(secret: str, password: str) -> None:
 
 async def tell_of_new_password(account: Account) -> None:
     """Write to the account's address that it has a new password."""
-    await mail.send(
-        "password_changed",
-        to=account.email,
-        language=account.language,
-        product="accounts",
-        name=account.name,
-        link=letters.link_to("/forgot"),
-    )
+    await letters.write("password_changed", account, link=letters.link_to("/forgot"))

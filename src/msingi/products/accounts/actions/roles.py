@@ -7,12 +7,11 @@ from msingi.kit.errors import AlreadyExists, Stale
 from msingi.kit.unit import atomic
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.models.people import accounts
-from msingi.products.accounts.queries.roles import RoleNow
-from msingi.products.accounts.schemas.roles import NewRole, RolePatch
+from msingi.products.accounts.schemas.roles import NewRole, RolePatch, RoleView
 
 
 @atomic
-async def add(form: NewRole, actor: Actor) -> RoleNow:
+async def add(form: NewRole, actor: Actor) -> RoleView:
     """A new role. Raises RoleExists, UnknownPermission, AboveYou; RoleInUse if somebody still holds one so named."""
     if form.name in await queries.roles.role_names():
         raise rules.roles.RoleExists
@@ -27,7 +26,7 @@ async def add(form: NewRole, actor: Actor) -> RoleNow:
 
 
 @atomic
-async def change(name: str, patch: RolePatch, if_match: int | None, actor: Actor) -> RoleNow:
+async def change(name: str, patch: RolePatch, if_match: int | None, actor: Actor) -> RoleView:
     """Let a role carry something else, at once for everybody who holds it.
 
     Raises UnknownPermission, KeptPermission, AboveYou, Stale, NotFound.
@@ -83,7 +82,7 @@ async def remove(name: str, if_match: int | None, actor: Actor) -> None:
         raise Stale
 
 
-async def _told(what: str, name: str, actor: Actor) -> RoleNow:
+async def _told(what: str, name: str, actor: Actor) -> RoleView:
     after = await queries.roles.role(name)
     kept.followed.changes()
     await audit.note(f"accounts.{what}", actor=actor, about=name, permissions=after.permissions)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from msingi.kit import audit, mail
+from msingi.kit import audit
 from msingi.kit.auth import Actor
 from msingi.kit.errors import NotFound
 from msingi.kit.unit import atomic
@@ -27,14 +27,7 @@ async def _write(account: Account) -> None:
     issued = await tickets.issue(
         "verify", GOOD_FOR, account=account.id, newest_only=True, address=letters.mark_of(account.email)
     )
-    await mail.send(
-        "verify",
-        to=account.email,
-        language=account.language,
-        product="accounts",
-        name=account.name,
-        link=letters.link_to("/verify", issued.secret),
-    )
+    await letters.write("verify", account, link=letters.link_to("/verify", issued.secret))
 
 
 async def verify(secret: str, password: str = "", actor: Actor | None = None) -> Account:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msingi.kit.actors import Actor
 from msingi.kit.audit import Entry
 from msingi.kit.db import Paging
-from msingi.kit.http import Given, get
+from msingi.kit.http import Given, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.contract import PeopleAsked
 from msingi.products.accounts.pages.shell import AnyRequest, show
@@ -98,7 +98,7 @@ class Line(Struct, frozen=True):
     here: bool  # whether it was in the session under way
 
 
-@get("/account/activity", include_in_schema=False, page=True)
+@page_at("/account/activity")
 async def show_activity(request: AnyRequest, actor: Given[Actor], page: Given[Paging]) -> Response[str]:
     """The list, newest first."""
     found = await queries.audit.my_entries(actor, {}, page)

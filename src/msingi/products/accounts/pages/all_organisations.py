@@ -9,7 +9,7 @@ from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Path, Query, get, post
+from msingi.kit.http import Given, Path, Query, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import organisations
 from msingi.products.accounts.contract import PeopleAsked
@@ -24,14 +24,14 @@ REMOVE = Question(
 )
 
 
-@get("/admin/organisations", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/organisations", permission=MANAGE)
 async def show_all_organisations(request: AnyRequest, page: Given[Paging], q: Query[str] = "") -> Response[str]:
     """The list; `q` searches names and short names."""
     found = await queries.organisations.all_organisations({}, q, page)
     return show("all_organisations", request, q=q, found=found)
 
 
-@get("/admin/organisations/{organisation_id:str}", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/organisations/{organisation_id:str}", permission=MANAGE)
 async def show_any_organisation_on_page(request: AnyRequest, organisation_id: Path[str]) -> Response[str]:
     """One of them, and who owns it."""
     found = await queries.organisations.any_organisation(organisation_id)
@@ -39,26 +39,13 @@ async def show_any_organisation_on_page(request: AnyRequest, organisation_id: Pa
     return show("any_organisation", request, organisation=found, owners=owners)
 
 
-@get(
-    "/admin/organisations/{organisation_id:str}/removal",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-)
+@page_at("/admin/organisations/{organisation_id:str}/removal", permission=MANAGE, step_up=True)
 async def show_removal_of_any(request: AnyRequest, organisation_id: Path[str]) -> Response[str]:
     """Ask before it goes."""
     return await _removal(request, organisation_id)
 
 
-@post(
-    "/admin/organisations/{organisation_id:str}/removal",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/organisations/{organisation_id:str}/removal", permission=MANAGE, step_up=True)
 async def remove_any_on_page(request: AnyRequest, organisation_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is gone."""
     await pages.form_of(request, Nothing)

@@ -10,7 +10,7 @@ from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import api_keys
 from msingi.products.accounts.key_secrets import beginning_of
@@ -41,7 +41,7 @@ class Renamed(Struct):
     name: KeyName
 
 
-@get("/account/api-keys", include_in_schema=False, page=True)
+@page_at("/account/api-keys")
 async def show_keys_page(request: AnyRequest, actor: Given[Actor], page: Given[Paging]) -> Response[str]:
     """Those that are good, newest first."""
     return await _keys(request, actor, page)
@@ -52,20 +52,13 @@ async def _keys(request: AnyRequest, actor: Actor, page: Paging, problem: Proble
     return show("api_keys", request, problem, found=found, begins=beginning_of)
 
 
-@get("/account/api-keys/new", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/api-keys/new", step_up=True)
 async def show_new_key(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """What is it for, and how long?"""
     return _new(request, actor)
 
 
-@post(
-    "/account/api-keys/new",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-    limit="20/minute",
-)
+@form_at("/account/api-keys/new", step_up=True, limit="20/minute")
 async def make_key_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """The key, shown this once."""
     try:
@@ -83,7 +76,7 @@ def _new(request: AnyRequest, actor: Actor, problem: Problem | None = None) -> R
     return show("make_key", request, problem, scopes=queries.api_keys.my_scopes(actor), lives=LIVES)
 
 
-@post("/account/api-keys/{key_id:str}", in_person=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/api-keys/{key_id:str}", in_person=True)
 async def rename_key_on_page(request: AnyRequest, key_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """Call one something else."""
     try:
@@ -95,14 +88,14 @@ async def rename_key_on_page(request: AnyRequest, key_id: Path[str], actor: Give
     return gone_well(HERE)
 
 
-@get("/account/api-keys/{key_id:str}/removal", in_person=True, include_in_schema=False, page=True)
+@page_at("/account/api-keys/{key_id:str}/removal", in_person=True)
 async def show_revoking(request: AnyRequest, key_id: Path[str], actor: Given[Actor]) -> Response[str]:
     """Ask before it ends."""
     key = await queries.api_keys.my_key(key_id, actor)
     return ask(REVOKE, request, HERE, about=key.name)
 
 
-@post("/account/api-keys/{key_id:str}/removal", in_person=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/api-keys/{key_id:str}/removal", in_person=True)
 async def revoke_key_on_page(request: AnyRequest, key_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It has ended."""
     await pages.form_of(request, Nothing)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from msingi.kit import pages
 from msingi.kit.errors import Problem
-from msingi.kit.http import get, post
+from msingi.kit.http import form_at, page_at
 from msingi.products.accounts.actions import arrivals, defence, emails, resets, verification
 from msingi.products.accounts.pages.shell import AnyRequest, to_show
 from msingi.products.accounts.routes.sessions import NOT_KEPT
@@ -107,39 +107,39 @@ UNLOCK = Place(
 )
 
 
-@get("/verify", public=True, include_in_schema=False, page=True)
+@page_at("/verify", public=True)
 async def show_verify(request: AnyRequest) -> Response[str]:
     """Confirm an address."""
     return _show(VERIFY, request)
 
 
-@post("/verify", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/verify", public=True, limit="60/minute")
 async def verify_on_page(request: AnyRequest) -> Response[str]:
     """It is confirmed."""
     form = await pages.form_of(request, Proof)
     return await _done(VERIFY, request, verification.verify(form.ticket, form.password, request.user))
 
 
-@get("/forgot", public=True, include_in_schema=False, page=True)
+@page_at("/forgot", public=True)
 async def show_forgot(request: AnyRequest) -> Response[str]:
     """Ask for a letter to set a new password."""
     return _show(FORGOT, request)
 
 
-@post("/forgot", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/forgot", public=True, limit="60/minute")
 async def forget_on_page(request: AnyRequest) -> Response[str]:
     """It is on its way."""
     form = await pages.form_of(request, Address)
     return await _done(FORGOT, request, arrivals.forget_password(form.email, visitor_of(request)))
 
 
-@get("/reset", public=True, include_in_schema=False, page=True)
+@page_at("/reset", public=True)
 async def show_reset(request: AnyRequest) -> Response[str]:
     """Set a new password."""
     return _show(RESET, request)
 
 
-@post("/reset", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/reset", public=True, limit="60/minute")
 async def reset_on_page(request: AnyRequest) -> Response[str]:
     """It is set."""
     try:
@@ -149,39 +149,39 @@ async def reset_on_page(request: AnyRequest) -> Response[str]:
     return await _done(RESET, request, resets.reset(form.ticket, form.password))
 
 
-@get("/email", public=True, include_in_schema=False, page=True)
+@page_at("/email", public=True)
 async def show_email(request: AnyRequest) -> Response[str]:
     """Confirm a new address."""
     return _show(EMAIL, request)
 
 
-@post("/email", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/email", public=True, limit="60/minute")
 async def change_email_on_page(request: AnyRequest) -> Response[str]:
     """It is the account's."""
     form = await pages.form_of(request, Proof)
     return await _done(EMAIL, request, emails.change(form.ticket, form.password, request.user))
 
 
-@get("/email/undo", public=True, include_in_schema=False, page=True)
+@page_at("/email/undo", public=True)
 async def show_undo(request: AnyRequest) -> Response[str]:
     """Take the old address back."""
     return _show(UNDO, request)
 
 
-@post("/email/undo", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/email/undo", public=True, limit="60/minute")
 async def undo_on_page(request: AnyRequest) -> Response[str]:
     """It is the account's again."""
     form = await pages.form_of(request, Ticket)
     return await _done(UNDO, request, emails.undo(form.ticket))
 
 
-@get("/unlock", public=True, include_in_schema=False, page=True)
+@page_at("/unlock", public=True)
 async def show_unlock(request: AnyRequest) -> Response[str]:
     """Open a door that was locked."""
     return _show(UNLOCK, request)
 
 
-@post("/unlock", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/unlock", public=True, limit="60/minute")
 async def unlock_on_page(request: AnyRequest) -> Response[str]:
     """It is open."""
     form = await pages.form_of(request, Ticket)

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from msingi.kit import audit_chain
 from msingi.kit.db import Paging, Where
 from msingi.kit.errors import InvalidFields, Problem
-from msingi.kit.http import Given, get
+from msingi.kit.http import Given, page_at
 from msingi.kit.reading import read_texts
 from msingi.products.accounts import queries
 from msingi.products.accounts.pages.entries import KINDS, lines_of
@@ -32,7 +32,7 @@ class Asked(Struct):
     until: Text = ""
 
 
-@get("/admin/audit", permission=READ, include_in_schema=False, page=True)
+@page_at("/admin/audit", permission=READ)
 async def show_audit(request: AnyRequest, page: Given[Paging]) -> Response[str]:
     """What happened, newest first."""
     given = {name: value for name, value in request.query_params.items() if name in Asked.__struct_fields__}
@@ -73,7 +73,7 @@ def _day(text: str, field: str) -> datetime:
         raise InvalidFields(errors=[error]) from None
 
 
-@get("/admin/audit/chain", permission=READ, include_in_schema=False, page=True, limit="10/minute")
+@page_at("/admin/audit/chain", permission=READ, limit="10/minute")
 async def show_chain(request: AnyRequest) -> Response[str]:
     """Walk the whole chain, and say whether it is as it was written."""
     return show("chain", request, verdict=await audit_chain.verify())

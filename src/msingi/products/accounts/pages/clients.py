@@ -10,7 +10,7 @@ from msingi.kit import pages, state
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.kit.reading import strictly
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import clients
@@ -70,7 +70,7 @@ def _filled(client: Client) -> Filled:
     )
 
 
-@get("/admin/clients", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/clients", permission=MANAGE)
 async def show_clients(request: AnyRequest, page: Given[Paging]) -> Response[str]:
     """All of them, newest first."""
     return show("clients", request, found=await queries.clients.registered(page))
@@ -79,13 +79,13 @@ async def show_clients(request: AnyRequest, page: Given[Paging]) -> Response[str
 # ---- a new one
 
 
-@get("/admin/clients/new", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/clients/new", permission=MANAGE, step_up=True)
 async def show_new_client(request: AnyRequest) -> Response[str]:
     """Register one."""
     return _new(request, Filled(scopes=list(rules.openid.IDENTITY[:3])))
 
 
-@post("/admin/clients/new", permission=MANAGE, step_up=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/admin/clients/new", permission=MANAGE, step_up=True)
 async def register_client_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """It is known, and its secret shown this once."""
     form = Filled()
@@ -117,27 +117,20 @@ def _shown_once(request: AnyRequest, made: clients.Registered) -> Response[str]:
 # ---- one of them
 
 
-@get("/admin/clients/{client_id:str}", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/clients/{client_id:str}", permission=MANAGE)
 async def show_client_on_page(request: AnyRequest, client_id: Path[str]) -> Response[str]:
     """What is known of it."""
     return show("client", request, client=await queries.clients.client(client_id))
 
 
-@get("/admin/clients/{client_id:str}/edit", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/clients/{client_id:str}/edit", permission=MANAGE, step_up=True)
 async def show_client_edit(request: AnyRequest, client_id: Path[str]) -> Response[str]:
     """Change it."""
     client = await queries.clients.client(client_id)
     return _edit(request, client, _filled(client))
 
 
-@post(
-    "/admin/clients/{client_id:str}/edit",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/clients/{client_id:str}/edit", permission=MANAGE, step_up=True)
 async def edit_client_on_page(request: AnyRequest, client_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is changed."""
     client = await queries.clients.client(client_id)
@@ -154,20 +147,13 @@ def _edit(request: AnyRequest, client: Client, form: Filled, problem: Problem | 
     return show("edit_client", request, problem, client=client, form=form, scopes=_scopes(form.scopes))
 
 
-@get("/admin/clients/{client_id:str}/secret", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/clients/{client_id:str}/secret", permission=MANAGE, step_up=True)
 async def show_client_secret(request: AnyRequest, client_id: Path[str]) -> Response[str]:
     """Ask before there is a new one."""
     return await _question(RENEW, request, client_id)
 
 
-@post(
-    "/admin/clients/{client_id:str}/secret",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/clients/{client_id:str}/secret", permission=MANAGE, step_up=True)
 async def renew_secret_on_page(request: AnyRequest, client_id: Path[str], actor: Given[Actor]) -> Response[str]:
     """It is shown this once."""
     await pages.form_of(request, Nothing)
@@ -178,20 +164,13 @@ async def renew_secret_on_page(request: AnyRequest, client_id: Path[str], actor:
     return _shown_once(request, made)
 
 
-@get("/admin/clients/{client_id:str}/removal", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/clients/{client_id:str}/removal", permission=MANAGE, step_up=True)
 async def show_client_removal(request: AnyRequest, client_id: Path[str]) -> Response[str]:
     """Ask before it goes."""
     return await _question(REMOVE, request, client_id)
 
 
-@post(
-    "/admin/clients/{client_id:str}/removal",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/clients/{client_id:str}/removal", permission=MANAGE, step_up=True)
 async def remove_client_on_page(request: AnyRequest, client_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is gone."""
     await pages.form_of(request, Nothing)

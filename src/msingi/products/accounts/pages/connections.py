@@ -10,7 +10,7 @@ from msingi.kit import csrf, pages, state
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import consents, identities
 from msingi.products.accounts.models.settings import AccountsSettings
@@ -29,7 +29,7 @@ TAKE_BACK = Question(
 )
 
 
-@get("/account/connections", in_person=True, include_in_schema=False, page=True)
+@page_at("/account/connections", in_person=True)
 async def show_connections(request: AnyRequest, actor: Given[Actor], page: Given[Paging]) -> Response[str]:
     """Both lists, and the providers that could be connected."""
     connected = await queries.identities.my_connections(actor)
@@ -54,7 +54,7 @@ def _titles() -> dict[str, str]:
 
 
 # A page with a link, since Chromium holds a form to its policy through all redirects: no form leads to a provider.
-@get("/account/connections/new/{provider:str}", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/connections/new/{provider:str}", step_up=True)
 async def show_connecting(request: AnyRequest, provider: Path[str]) -> Response[str]:
     """Where the way to a provider begins."""
     if provider not in _titles():
@@ -64,19 +64,13 @@ async def show_connecting(request: AnyRequest, provider: Path[str]) -> Response[
     return show("connecting", request, title=_titles()[provider], begin=begin)
 
 
-@get("/account/connections/{connection_id:str}/removal", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/connections/{connection_id:str}/removal", step_up=True)
 async def show_disconnecting(request: AnyRequest, connection_id: Path[str], actor: Given[Actor]) -> Response[str]:
     """Ask before it goes."""
     return await _disconnecting(request, connection_id, actor)
 
 
-@post(
-    "/account/connections/{connection_id:str}/removal",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/connections/{connection_id:str}/removal", step_up=True)
 async def disconnect_on_page(request: AnyRequest, connection_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It opens the account no more."""
     await pages.form_of(request, Nothing)
@@ -98,20 +92,14 @@ async def _disconnecting(
 # ---- programs
 
 
-@get("/account/connections/programs/{consent_id:str}/removal", in_person=True, include_in_schema=False, page=True)
+@page_at("/account/connections/programs/{consent_id:str}/removal", in_person=True)
 async def show_taking_back(request: AnyRequest, consent_id: Path[str], actor: Given[Actor]) -> Response[str]:
     """Ask before it is taken back."""
     consent = await queries.clients.my_consent(consent_id, actor)
     return ask(TAKE_BACK, request, HERE, about=consent.client_name)
 
 
-@post(
-    "/account/connections/programs/{consent_id:str}/removal",
-    in_person=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/connections/programs/{consent_id:str}/removal", in_person=True)
 async def take_back_on_page(request: AnyRequest, consent_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """The program may do nothing any more."""
     await pages.form_of(request, Nothing)

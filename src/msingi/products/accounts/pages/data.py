@@ -11,7 +11,7 @@ from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, get, post
+from msingi.kit.http import Given, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import erasing, exports
 from msingi.products.accounts.pages.shell import AnyRequest, Nothing, gone_well, show, to_show
@@ -26,13 +26,13 @@ class Sure(Struct):
     sure: Literal["yes"]
 
 
-@get("/account/data", in_person=True, include_in_schema=False, page=True)
+@page_at("/account/data", in_person=True)
 async def show_data(request: AnyRequest, actor: Given[Actor], page: Given[Paging]) -> Response[str]:
     """What was asked for, and what can be fetched."""
     return show("data", request, exports=(await queries.exports.my_exports(actor, page)).items)
 
 
-@post("/account/data", step_up=True, include_in_schema=False, page=True, idempotency="off", limit="10/hour")
+@form_at("/account/data", step_up=True, limit="10/hour")
 async def ask_for_export_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Have it put together."""
     await pages.form_of(request, Nothing)
@@ -40,13 +40,13 @@ async def ask_for_export_on_page(request: AnyRequest, actor: Given[Actor]) -> Re
     return gone_well(HERE, "export_asked")
 
 
-@get("/account/data/erasure", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/data/erasure", step_up=True)
 async def show_erasure(request: AnyRequest) -> Response[str]:
     """What goes, and the box to tick."""
     return show("erasure", request)
 
 
-@post("/account/data/erasure", step_up=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/data/erasure", step_up=True)
 async def erase_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """All of it is gone."""
     try:
@@ -57,7 +57,7 @@ async def erase_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[An
     return Redirect("/erased", status_code=303, cookies=[session_cookie("")])
 
 
-@get("/erased", public=True, include_in_schema=False, page=True)
+@page_at("/erased", public=True)
 async def show_erased(request: AnyRequest) -> Response[str]:
     """What is left to say."""
     return pages.page("accounts/erased.html", request)

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import limits
 from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
@@ -27,26 +27,19 @@ class Wanted(Struct):
     version: int
 
 
-@get("/admin/limits", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/limits", permission=MANAGE)
 async def show_limits(request: AnyRequest) -> Response[str]:
     """Those of all requests together, then those of routes."""
     return show("limits", request, limits=await queries.limits.all_limits(request.app))
 
 
-@get("/admin/limits/{limit_name:str}", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/limits/{limit_name:str}", permission=MANAGE, step_up=True)
 async def show_limit_on_page(request: AnyRequest, limit_name: Path[str]) -> Response[str]:
     """One of them."""
     return _limit(request, await queries.limits.limit(limit_name, request.app))
 
 
-@post(
-    "/admin/limits/{limit_name:str}",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/limits/{limit_name:str}", permission=MANAGE, step_up=True)
 async def change_limit_on_page(request: AnyRequest, limit_name: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is something else from now on."""
     before = await queries.limits.limit(limit_name, request.app)
@@ -65,21 +58,14 @@ def _limit(
     return show("limit", request, problem, limit=limit, typed=limit.limit if typed is None else typed)
 
 
-@get("/admin/limits/{limit_name:str}/default", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/limits/{limit_name:str}/default", permission=MANAGE, step_up=True)
 async def show_limit_reset(request: AnyRequest, limit_name: Path[str]) -> Response[str]:
     """Ask before it is set back."""
     limit = await queries.limits.limit(limit_name, request.app)
     return ask(RESET, request, HERE, about=f"{limit.name}: {limit.limit} → {limit.default}")
 
 
-@post(
-    "/admin/limits/{limit_name:str}/default",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/limits/{limit_name:str}/default", permission=MANAGE, step_up=True)
 async def reset_limit_on_page(request: AnyRequest, limit_name: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is set back."""
     await pages.form_of(request, Nothing)

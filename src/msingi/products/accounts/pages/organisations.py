@@ -11,7 +11,7 @@ from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import invitations, organisations
 from msingi.products.accounts.models.organisations import OrganisationRole
@@ -92,13 +92,13 @@ def _at(organisation_id: str) -> str:
 # ---- all of them
 
 
-@get("/account/organisations", include_in_schema=False, page=True)
+@page_at("/account/organisations")
 async def show_organisations(request: AnyRequest, actor: Given[Actor], page: Given[Paging]) -> Response[str]:
     """Those that one is in."""
     return await _list(request, actor, page)
 
 
-@post("/account/organisations", in_person=True, include_in_schema=False, page=True, idempotency="off", limit="60/hour")
+@form_at("/account/organisations", in_person=True, limit="60/hour")
 async def make_organisation_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """A new one, which one owns."""
     try:
@@ -117,7 +117,7 @@ async def _list(request: AnyRequest, actor: Actor, page: Paging, problem: Proble
 # ---- one
 
 
-@get("/account/organisations/{organisation_id:str}", include_in_schema=False, page=True)
+@page_at("/account/organisations/{organisation_id:str}")
 async def show_one(
     request: AnyRequest, organisation_id: Path[str], actor: Given[Actor], page: Given[Paging]
 ) -> Response[str]:
@@ -152,13 +152,7 @@ async def _invitations(seen: Seen) -> list[Any]:
     return (await queries.organisations.invitations_of(seen, {}, Paging(limit=100))).items
 
 
-@post(
-    "/account/organisations/{organisation_id:str}",
-    in_person=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/organisations/{organisation_id:str}", in_person=True)
 async def edit_on_page(request: AnyRequest, organisation_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """Another name or slug."""
     try:
@@ -170,7 +164,7 @@ async def edit_on_page(request: AnyRequest, organisation_id: Path[str], actor: G
     return gone_well(_at(organisation_id))
 
 
-@get("/account/organisations/{organisation_id:str}/removal", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/organisations/{organisation_id:str}/removal", step_up=True)
 async def show_organisation_removal(
     request: AnyRequest, organisation_id: Path[str], actor: Given[Actor]
 ) -> Response[str]:
@@ -178,13 +172,7 @@ async def show_organisation_removal(
     return await _ask(REMOVE, request, organisation_id, actor)
 
 
-@post(
-    "/account/organisations/{organisation_id:str}/removal",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/organisations/{organisation_id:str}/removal", step_up=True)
 async def remove_on_page(request: AnyRequest, organisation_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is gone."""
     await pages.form_of(request, Nothing)
@@ -205,12 +193,7 @@ async def _ask(
 # ---- who is in it
 
 
-@get(
-    "/account/organisations/{organisation_id:str}/members/{account_id:str}",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-)
+@page_at("/account/organisations/{organisation_id:str}/members/{account_id:str}", step_up=True)
 async def show_member_page(
     request: AnyRequest, organisation_id: Path[str], account_id: Path[str], actor: Given[Actor]
 ) -> Response[str]:
@@ -218,13 +201,7 @@ async def show_member_page(
     return await _member_page(request, organisation_id, account_id, actor)
 
 
-@post(
-    "/account/organisations/{organisation_id:str}/members/{account_id:str}",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/organisations/{organisation_id:str}/members/{account_id:str}", step_up=True)
 async def change_role_on_page(
     request: AnyRequest, organisation_id: Path[str], account_id: Path[str], actor: Given[Actor]
 ) -> Response[Any]:
@@ -250,12 +227,7 @@ async def _member(organisation_id: str, account_id: str, actor: Actor) -> tuple[
     return seen, await seen_member(seen, await queries.organisations.member(seen, account_id))
 
 
-@get(
-    "/account/organisations/{organisation_id:str}/members/{account_id:str}/removal",
-    in_person=True,
-    include_in_schema=False,
-    page=True,
-)
+@page_at("/account/organisations/{organisation_id:str}/members/{account_id:str}/removal", in_person=True)
 async def show_member_removal(
     request: AnyRequest, organisation_id: Path[str], account_id: Path[str], actor: Given[Actor]
 ) -> Response[str]:
@@ -263,13 +235,7 @@ async def show_member_removal(
     return await _removal(request, organisation_id, account_id, actor)
 
 
-@post(
-    "/account/organisations/{organisation_id:str}/members/{account_id:str}/removal",
-    in_person=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/organisations/{organisation_id:str}/members/{account_id:str}/removal", in_person=True)
 async def remove_member_on_page(
     request: AnyRequest, organisation_id: Path[str], account_id: Path[str], actor: Given[Actor]
 ) -> Response[Any]:
@@ -292,12 +258,7 @@ async def _removal(
     return ask(REMOVE_MEMBER, request, _at(organisation_id), about=about, problem=problem)
 
 
-@get(
-    "/account/organisations/{organisation_id:str}/members/{account_id:str}/ownership",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-)
+@page_at("/account/organisations/{organisation_id:str}/members/{account_id:str}/ownership", step_up=True)
 async def show_handing_over(
     request: AnyRequest, organisation_id: Path[str], account_id: Path[str], actor: Given[Actor]
 ) -> Response[str]:
@@ -305,13 +266,7 @@ async def show_handing_over(
     return await _handing_over(request, organisation_id, account_id, actor)
 
 
-@post(
-    "/account/organisations/{organisation_id:str}/members/{account_id:str}/ownership",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/organisations/{organisation_id:str}/members/{account_id:str}/ownership", step_up=True)
 async def hand_over_on_page(
     request: AnyRequest, organisation_id: Path[str], account_id: Path[str], actor: Given[Actor]
 ) -> Response[Any]:
@@ -335,14 +290,7 @@ async def _handing_over(
 # ---- asking somebody to come
 
 
-@post(
-    "/account/organisations/{organisation_id:str}/invitations",
-    in_person=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-    limit="100/hour",
-)
+@form_at("/account/organisations/{organisation_id:str}/invitations", in_person=True, limit="100/hour")
 async def invite_on_page(request: AnyRequest, organisation_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """A letter goes to them."""
     try:
@@ -354,13 +302,7 @@ async def invite_on_page(request: AnyRequest, organisation_id: Path[str], actor:
     return gone_well(_at(organisation_id), "invited")
 
 
-@post(
-    "/account/organisations/{organisation_id:str}/invitations/{invitation_id:str}/removal",
-    in_person=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/organisations/{organisation_id:str}/invitations/{invitation_id:str}/removal", in_person=True)
 async def revoke_invitation_on_page(
     request: AnyRequest, organisation_id: Path[str], invitation_id: Path[str], actor: Given[Actor]
 ) -> Response[Any]:
@@ -376,13 +318,13 @@ async def revoke_invitation_on_page(
 # ---- being asked: looking at the link changes nothing
 
 
-@get("/invitation", public=True, include_in_schema=False, page=True)
+@page_at("/invitation", public=True)
 async def show_invitation_page(request: AnyRequest) -> Response[str]:
     """What an invitation's link is for."""
     return await _invitation(request, request.query_params.get("ticket", ""))
 
 
-@post("/invitation", in_person=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/invitation", in_person=True, limit="60/minute")
 async def accept_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Come in."""
     form = await pages.form_of(request, Ticket)
@@ -393,7 +335,7 @@ async def accept_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[A
     return gone_well(_at(seen.organisation.id), "joined")
 
 
-@post("/invitation/refusal", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/invitation/refusal", public=True, limit="60/minute")
 async def decline_on_page(request: AnyRequest) -> Response[str]:
     """Stay away."""
     form = await pages.form_of(request, Ticket)

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msingi.kit import pages, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, get, post
+from msingi.kit.http import Given, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import arrivals, emails, people, phones
 from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
@@ -50,13 +50,13 @@ class Code(Struct):
     code: Digits
 
 
-@get("/account", include_in_schema=False, page=True)
+@page_at("/account")
 async def show_profile(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """Who one is here."""
     return await _profile(request, actor)
 
 
-@post("/account", include_in_schema=False, page=True, idempotency="off")
+@form_at("/account")
 async def save_profile(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Change it. The pages speak the language from then on, too."""
     try:
@@ -79,7 +79,7 @@ async def _profile(request: AnyRequest, actor: Actor, problem: Problem | None = 
 # ---- the address
 
 
-@post("/account/email/verification", in_person=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/email/verification", in_person=True)
 async def send_letter_again(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Another letter to confirm the address."""
     await pages.form_of(request, Nothing)
@@ -91,13 +91,13 @@ async def send_letter_again(request: AnyRequest, actor: Given[Actor]) -> Respons
     return gone_well("/account", "letter_sent")
 
 
-@get("/account/email", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/email", step_up=True)
 async def show_new_email(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """Ask for another address."""
     return await _email(request, actor)
 
 
-@post("/account/email", step_up=True, include_in_schema=False, page=True, idempotency="off", limit="20/minute")
+@form_at("/account/email", step_up=True, limit="20/minute")
 async def ask_for_email(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """A letter goes there."""
     try:
@@ -115,13 +115,13 @@ async def _email(request: AnyRequest, actor: Actor, problem: Problem | None = No
 # ---- the phone
 
 
-@get("/account/phone", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/phone", step_up=True)
 async def show_phone(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """Ask for a number."""
     return await _phone(request, actor)
 
 
-@post("/account/phone", step_up=True, include_in_schema=False, page=True, idempotency="off", limit="20/minute")
+@form_at("/account/phone", step_up=True, limit="20/minute")
 async def ask_for_number(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """A message with a code goes there."""
     try:
@@ -136,13 +136,13 @@ async def _phone(request: AnyRequest, actor: Actor, problem: Problem | None = No
     return show("phone", request, problem, account=await queries.people.me(actor))
 
 
-@get("/account/phone/code", in_person=True, include_in_schema=False, page=True)
+@page_at("/account/phone/code", in_person=True)
 async def show_phone_code(request: AnyRequest) -> Response[str]:
     """Where that code is typed."""
     return show("phone_code", request)
 
 
-@post("/account/phone/code", in_person=True, include_in_schema=False, page=True, idempotency="off", limit="20/minute")
+@form_at("/account/phone/code", in_person=True, limit="20/minute")
 async def confirm_phone(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """The number is one's own."""
     try:
@@ -153,14 +153,14 @@ async def confirm_phone(request: AnyRequest, actor: Given[Actor]) -> Response[An
     return gone_well("/account", "phone")
 
 
-@get("/account/phone/removal", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/phone/removal", step_up=True)
 async def show_phone_removal(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """Ask before the number goes."""
     account = await queries.people.me(actor)
     return ask(REMOVE_PHONE, request, "/account", about=account.phone or "")
 
 
-@post("/account/phone/removal", step_up=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/phone/removal", step_up=True)
 async def remove_phone(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """It is gone."""
     await pages.form_of(request, Nothing)

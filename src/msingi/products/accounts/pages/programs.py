@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from msingi.kit import pages, state, tokens
 from msingi.kit.auth import Actor
 from msingi.kit.errors import Problem, SignInFirst
-from msingi.kit.http import get, post
+from msingi.kit.http import form_at, get
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import authorizations, devices, sessions
 from msingi.products.accounts.models.clients import Client
@@ -126,7 +126,7 @@ def _consent_page(request: AnyRequest, wish: Wish, given: dict[str, str]) -> Res
     )
 
 
-@post(AUTHORIZE, in_person=True, page=True, idempotency="off", include_in_schema=False, back="/account")
+@form_at(AUTHORIZE, in_person=True, back="/account")
 async def answer_program(request: AnyRequest) -> Response[Any]:
     """What the person said. All of the request is looked at anew: the form proves nothing but that they pressed."""
     said = await pages.form_of(request, Answer)
@@ -165,7 +165,7 @@ async def show_device(request: AnyRequest) -> Response[Any]:
     return _device_page(request, code)
 
 
-@post("/device", in_person=True, page=True, idempotency="off", include_in_schema=False, limit="20/minute")
+@form_at("/device", in_person=True, limit="20/minute")
 async def answer_device(request: AnyRequest) -> Response[Any]:
     """The code, then what the person says to the program behind it."""
     said = await pages.form_of(request, Typed)
@@ -201,7 +201,7 @@ async def show_leaving(request: AnyRequest) -> Response[Any]:
     return pages.page("accounts/leaving.html", request, policy=policy, client=client, asked=urlencode(given))
 
 
-@post("/oauth/logout", in_person=True, page=True, idempotency="off", include_in_schema=False, back="/account")
+@form_at("/oauth/logout", in_person=True, back="/account")
 async def leave(request: AnyRequest) -> Redirect:
     """End the session, and on to where the program wants the person to go, if that is an address of its."""
     said = await pages.form_of(request, Leaving)

@@ -13,7 +13,7 @@ from msingi.kit import csrf, pages
 from msingi.kit.actors import Actor
 from msingi.kit.auth import STEP_UP, InPersonOnly, InsufficientUserAuthentication
 from msingi.kit.errors import Problem, SignInFirst
-from msingi.kit.http import Path, get
+from msingi.kit.http import Path, get, page_at
 from msingi.products.accounts import rules
 from msingi.products.accounts.actions import identities
 from msingi.products.accounts.pages.shell import AnyRequest
@@ -34,7 +34,7 @@ def show_second_step_with(show: ShowSecondStep) -> None:
     _second_step[:] = [show]
 
 
-@get("/sign-in/with/{provider:str}", public=True, include_in_schema=False, page=True, limit="300/minute")
+@page_at("/sign-in/with/{provider:str}", public=True, limit="300/minute")
 async def begin(provider: Path[str], request: AnyRequest) -> Response[Any]:
     """Go to a provider, and come back signed in; with `connect=<CSRF token>`, with one more way to sign in.
 
@@ -80,7 +80,7 @@ async def come_back(provider: Path[str], request: AnyRequest) -> Response[Any]:
         return _failed(request, problem, "/")
     back = pages.own_path(finished.back)
     if finished.needed is not None:
-        if not _second_step:
+        if not _second_step or not _reads_pages(request):
             raise finished.needed
         return _second_step[0](request, finished.needed, back)
     cookies = [_cookie(""), *(cookies_of(finished.opened) if finished.opened else [])]
@@ -89,12 +89,16 @@ async def come_back(provider: Path[str], request: AnyRequest) -> Response[Any]:
 
 def _failed(request: AnyRequest, problem: Problem, back: str) -> Response[str]:
     """What went wrong, and the way back to where one signs in; a problem to who reads no pages."""
-    if "text/html" not in request.headers.get("accept", ""):
+    if not _reads_pages(request):
         raise problem
     query = urlencode({"back": back})
     reply = pages.page("accounts/provider.html", request, status=problem.status, problem=problem, query=query)
     reply.headers["Cache-Control"] = "no-store"
     return reply
+
+
+def _reads_pages(request: AnyRequest) -> bool:
+    return "text/html" in request.headers.get("accept", "")
 
 
 def _answer(request: AnyRequest) -> Answer:

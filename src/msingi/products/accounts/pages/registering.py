@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from msingi.kit import pages, state
 from msingi.kit.errors import Problem
-from msingi.kit.http import get, post
+from msingi.kit.http import form_at, page_at
 from msingi.kit.reading import read_texts
 from msingi.products.accounts.actions import arrivals, letters, people
 from msingi.products.accounts.models.settings import AccountsSettings
@@ -28,13 +28,13 @@ class Newcomer(Struct):
     back: str = "/"
 
 
-@get("/register", public=True, include_in_schema=False, page=True)
+@page_at("/register", public=True)
 async def show_register(request: AnyRequest) -> Response[str]:
     """The form."""
     return _form(request, Newcomer(back=pages.own_path(request.query_params.get("back", "/"))))
 
 
-@post("/register", public=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/register", public=True, limit="60/minute")
 async def register_on_page(request: AnyRequest) -> Response[Any]:
     """An account, or a letter to the address where addresses are verified first."""
     given = await pages.form_of(request, Newcomer)

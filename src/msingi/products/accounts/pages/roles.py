@@ -13,13 +13,12 @@ from msingi.kit import roles as kept
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import roles
 from msingi.products.accounts.models.people import Role
 from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
-from msingi.products.accounts.queries.roles import RoleNow
-from msingi.products.accounts.schemas.roles import About, NewRole, Permissions, RolePatch
+from msingi.products.accounts.schemas.roles import About, NewRole, Permissions, RolePatch, RoleView
 
 HERE = "/admin/roles"
 MANAGE = "roles:manage"
@@ -48,20 +47,20 @@ class Carried(Struct):
     permissions: Permissions = []
 
 
-@get("/admin/roles", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/roles", permission=MANAGE)
 async def show_roles(request: AnyRequest) -> Response[str]:
     """Every role there is."""
     return show("roles", request, roles=await queries.roles.all_roles())
 
 
 # A role's name begins with a letter, so none is in the way of this address.
-@get("/admin/roles/_new", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/roles/_new", permission=MANAGE, step_up=True)
 async def show_new_role(request: AnyRequest) -> Response[str]:
     """Make one."""
     return await _new(request)
 
 
-@post("/admin/roles/_new", permission=MANAGE, step_up=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/admin/roles/_new", permission=MANAGE, step_up=True)
 async def make_role_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """It is there."""
     try:
@@ -89,7 +88,7 @@ def _groups(carried: Iterable[str]) -> dict[str, list[str]]:
     return {**groups, "": unknown} if unknown else groups
 
 
-@get("/admin/roles/{role_name:str}", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/roles/{role_name:str}", permission=MANAGE)
 async def show_role_on_page(request: AnyRequest, role_name: Path[str], actor: Given[Actor]) -> Response[str]:
     """One of them, and who holds it."""
     role = await queries.roles.role(role_name)
@@ -103,20 +102,13 @@ async def show_role_on_page(request: AnyRequest, role_name: Path[str], actor: Gi
     return show("role", request, role=role, groups=groups, holders=holders)
 
 
-@get("/admin/roles/{role_name:str}/permissions", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/roles/{role_name:str}/permissions", permission=MANAGE, step_up=True)
 async def show_permissions(request: AnyRequest, role_name: Path[str]) -> Response[str]:
     """The boxes."""
     return await _permissions(request, await queries.roles.role(role_name))
 
 
-@post(
-    "/admin/roles/{role_name:str}/permissions",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/roles/{role_name:str}/permissions", permission=MANAGE, step_up=True)
 async def change_role_on_page(request: AnyRequest, role_name: Path[str], actor: Given[Actor]) -> Response[Any]:
     """They are ticked as they shall be."""
     role = await queries.roles.role(role_name)
@@ -129,7 +121,7 @@ async def change_role_on_page(request: AnyRequest, role_name: Path[str], actor: 
     return gone_well(f"{HERE}/{role_name}")
 
 
-async def _permissions(request: AnyRequest, role: RoleNow, problem: Problem | None = None) -> Response[str]:
+async def _permissions(request: AnyRequest, role: RoleView, problem: Problem | None = None) -> Response[str]:
     return show(
         "edit_role",
         request,
@@ -141,20 +133,13 @@ async def _permissions(request: AnyRequest, role: RoleNow, problem: Problem | No
     )
 
 
-@get("/admin/roles/{role_name:str}/removal", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/roles/{role_name:str}/removal", permission=MANAGE, step_up=True)
 async def show_role_removal(request: AnyRequest, role_name: Path[str]) -> Response[str]:
     """Ask before it goes."""
     return _removal(request, await queries.roles.role(role_name))
 
 
-@post(
-    "/admin/roles/{role_name:str}/removal",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/roles/{role_name:str}/removal", permission=MANAGE, step_up=True)
 async def remove_role_on_page(request: AnyRequest, role_name: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is gone, or again what the code makes of it."""
     await pages.form_of(request, Nothing)
@@ -166,7 +151,7 @@ async def remove_role_on_page(request: AnyRequest, role_name: Path[str], actor: 
     return gone_well(HERE, "role_reset" if role.built_in else "role_removed")
 
 
-def _removal(request: AnyRequest, role: RoleNow, problem: Problem | None = None) -> Response[str]:
+def _removal(request: AnyRequest, role: RoleView, problem: Problem | None = None) -> Response[str]:
     question = RESET if role.built_in else REMOVE
     return ask(question, request, f"{HERE}/{role.name}", about=role.name, problem=problem)
 

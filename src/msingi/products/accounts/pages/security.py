@@ -13,7 +13,7 @@ from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.clock import now
 from msingi.kit.errors import InvalidFields, Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import factors, identities, people, sessions
 from msingi.products.accounts.models.factors import Factors
@@ -75,7 +75,7 @@ class Named(Struct):
     name: Label
 
 
-@get("/account/security", in_person=True, include_in_schema=False, page=True)
+@page_at("/account/security", in_person=True)
 async def show_security(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """What there is, and when it was used."""
     return await _security(request, actor)
@@ -103,7 +103,7 @@ def _used_at(kept: Factors) -> datetime | None:
 # ---- the password
 
 
-@post("/account/security", in_person=True, include_in_schema=False, page=True, idempotency="off", limit="20/minute")
+@form_at("/account/security", in_person=True, limit="20/minute")
 async def change_password_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Another password: all sessions end, and this browser gets a new one."""
     try:
@@ -119,15 +119,13 @@ async def change_password_on_page(request: AnyRequest, actor: Given[Actor]) -> R
     return Redirect(reply.url, status_code=303, cookies=cookies_of(opened))
 
 
-@get("/account/security/password", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/security/password", step_up=True)
 async def show_first_password(request: AnyRequest) -> Response[str]:
     """For who signs in with a provider alone."""
     return show("first_password", request)
 
 
-@post(
-    "/account/security/password", step_up=True, include_in_schema=False, page=True, idempotency="off", limit="20/minute"
-)
+@form_at("/account/security/password", step_up=True, limit="20/minute")
 async def set_first_password_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """A password beside that."""
     try:
@@ -141,13 +139,13 @@ async def set_first_password_on_page(request: AnyRequest, actor: Given[Actor]) -
 # ---- an authenticator app
 
 
-@get("/account/security/app", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/security/app", step_up=True)
 async def show_app(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """The seed that waits for its first code, to scan or to type; without one, the button that makes it."""
     return await _app(request, actor)
 
 
-@post("/account/security/app", step_up=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/account/security/app", step_up=True, limit="60/minute")
 async def begin_app(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """A new seed."""
     await pages.form_of(request, Nothing)
@@ -155,15 +153,7 @@ async def begin_app(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     return Redirect("/account/security/app", status_code=303)
 
 
-@post(
-    "/account/security/app/code",
-    step_up=True,
-    back="/account/security/app",
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-    limit="60/minute",
-)
+@form_at("/account/security/app/code", step_up=True, back="/account/security/app", limit="60/minute")
 async def confirm_app(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Its first code: from now on it counts. With the first second factor come recovery codes, shown this once."""
     try:
@@ -181,13 +171,13 @@ async def _app(request: AnyRequest, actor: Actor, problem: Problem | None = None
     return show("app", request, problem, seed=seed, replaces=kept.totp is not None)
 
 
-@get("/account/security/app/removal", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/security/app/removal", step_up=True)
 async def show_app_removal(request: AnyRequest) -> Response[str]:
     """Ask before the app goes."""
     return ask(REMOVE_APP, request, HERE)
 
 
-@post("/account/security/app/removal", step_up=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/security/app/removal", step_up=True)
 async def remove_app(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """It is gone."""
     await pages.form_of(request, Nothing)
@@ -198,13 +188,13 @@ async def remove_app(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
 # ---- recovery codes
 
 
-@get("/account/security/codes", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/security/codes", step_up=True)
 async def show_renewal(request: AnyRequest) -> Response[str]:
     """Ask before those that one has become void."""
     return ask(RENEW_CODES, request, HERE)
 
 
-@post("/account/security/codes", step_up=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute")
+@form_at("/account/security/codes", step_up=True, limit="60/minute")
 async def renew_codes_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[str]:
     """New ones, shown this once."""
     await pages.form_of(request, Nothing)
@@ -223,15 +213,13 @@ def _codes(request: AnyRequest, codes: list[str]) -> Response[str]:
 # ---- passkeys
 
 
-@get("/account/security/passkeys", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/security/passkeys", step_up=True)
 async def show_new_passkey(request: AnyRequest) -> Response[str]:
     """Where the browser is asked for one."""
     return show("new_passkey", request)
 
 
-@post(
-    "/account/security/passkeys", step_up=True, include_in_schema=False, page=True, idempotency="off", limit="60/minute"
-)
+@form_at("/account/security/passkeys", step_up=True, limit="60/minute")
 async def add_passkey_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """Keep what it made."""
     try:
@@ -253,9 +241,7 @@ def _passkey_of(form: Made) -> NewPasskey:
         raise InvalidFields(errors=[error]) from None
 
 
-@post(
-    "/account/security/passkeys/{passkey_id:str}", in_person=True, include_in_schema=False, page=True, idempotency="off"
-)
+@form_at("/account/security/passkeys/{passkey_id:str}", in_person=True)
 async def rename_passkey_on_page(request: AnyRequest, passkey_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """Call one something else."""
     try:
@@ -267,20 +253,14 @@ async def rename_passkey_on_page(request: AnyRequest, passkey_id: Path[str], act
     return gone_well(HERE)
 
 
-@get("/account/security/passkeys/{passkey_id:str}/removal", step_up=True, include_in_schema=False, page=True)
+@page_at("/account/security/passkeys/{passkey_id:str}/removal", step_up=True)
 async def show_passkey_removal(request: AnyRequest, passkey_id: Path[str], actor: Given[Actor]) -> Response[str]:
     """Ask before one goes."""
     passkey = await queries.factors.my_passkey(passkey_id, actor)
     return ask(REMOVE_PASSKEY, request, HERE, about=passkey.name)
 
 
-@post(
-    "/account/security/passkeys/{passkey_id:str}/removal",
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/account/security/passkeys/{passkey_id:str}/removal", step_up=True)
 async def remove_passkey_on_page(request: AnyRequest, passkey_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is gone."""
     await pages.form_of(request, Nothing)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import sessions
 from msingi.products.accounts.models.sessions import Session
@@ -35,7 +35,7 @@ class Device(Struct, frozen=True):
     acting: str  # the name of who acts for them, if somebody does
 
 
-@get("/account/sessions", include_in_schema=False, page=True)
+@page_at("/account/sessions")
 async def show_sessions(request: AnyRequest, actor: Given[Actor], page: Given[Paging]) -> Response[str]:
     """The list, newest first."""
     found = await queries.sessions.my_sessions(actor, page)
@@ -55,7 +55,7 @@ async def _device(session: Session, actor: Actor) -> Device:
     )
 
 
-@post("/account/sessions/{session_id:str}/end", in_person=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/sessions/{session_id:str}/end", in_person=True)
 async def end_session_on_page(request: AnyRequest, session_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """End one of them."""
     await pages.form_of(request, Nothing)
@@ -63,7 +63,7 @@ async def end_session_on_page(request: AnyRequest, session_id: Path[str], actor:
     return gone_well(HERE, "session_ended")
 
 
-@post("/account/sessions", in_person=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/sessions", in_person=True)
 async def end_others_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """End all but this one."""
     await pages.form_of(request, Nothing)
@@ -71,13 +71,13 @@ async def end_others_on_page(request: AnyRequest, actor: Given[Actor]) -> Respon
     return gone_well(HERE, "others_ended")
 
 
-@get("/account/sessions/all", in_person=True, include_in_schema=False, page=True)
+@page_at("/account/sessions/all", in_person=True)
 async def show_end_of_all(request: AnyRequest) -> Response[str]:
     """Ask before this one ends, too."""
     return ask(END_ALL, request, HERE)
 
 
-@post("/account/sessions/all", in_person=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/account/sessions/all", in_person=True)
 async def end_all_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """End all, and this one with them."""
     await pages.form_of(request, Nothing)

@@ -13,7 +13,7 @@ from msingi.kit.actors import Actor
 from msingi.kit.audit import Entry
 from msingi.kit.db import Paging
 from msingi.kit.errors import NotFound, Problem
-from msingi.kit.http import Given, Path, get, post
+from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.kit.reading import strictly
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import erasing, factors, impersonation, others, people
@@ -70,7 +70,7 @@ class Device(Struct, frozen=True):
 # ---- looking
 
 
-@get("/admin/users/{user_id:str}", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/users/{user_id:str}", permission=MANAGE)
 async def show_person(request: AnyRequest, user_id: Path[str], actor: Given[Actor]) -> Response[str]:
     """All that there is of them here."""
     account = await queries.people.user(user_id)
@@ -105,20 +105,13 @@ async def _entries(user_id: str) -> list[Entry]:
 # ---- name and roles
 
 
-@get("/admin/users/{user_id:str}/edit", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/users/{user_id:str}/edit", permission=MANAGE, step_up=True)
 async def show_edit(request: AnyRequest, user_id: Path[str]) -> Response[str]:
     """Change somebody's name and roles."""
     return await _edit(request, user_id)
 
 
-@post(
-    "/admin/users/{user_id:str}/edit",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/users/{user_id:str}/edit", permission=MANAGE, step_up=True)
 async def edit_on_page(request: AnyRequest, user_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """They are changed."""
     try:
@@ -142,25 +135,16 @@ def _page_of(user_id: str) -> str:
 # ---- acting in their name
 
 
-@get(
-    "/admin/users/{user_id:str}/impersonation",
-    permission=rules.impersonation.PERMISSION,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-)
+@page_at("/admin/users/{user_id:str}/impersonation", permission=rules.impersonation.PERMISSION, step_up=True)
 async def show_impersonation(request: AnyRequest, user_id: Path[str]) -> Response[str]:
     """Why?"""
     return await _why(request, user_id)
 
 
-@post(
+@form_at(
     "/admin/users/{user_id:str}/impersonation",
     permission=rules.impersonation.PERMISSION,
     step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
     limit="20/minute",
 )
 async def impersonate_on_page(request: AnyRequest, user_id: Path[str], actor: Given[Actor]) -> Response[Any]:
@@ -183,20 +167,13 @@ async def _why(request: AnyRequest, user_id: str, problem: Problem | None = None
 # ---- erasing
 
 
-@get("/admin/users/{user_id:str}/erasure", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/users/{user_id:str}/erasure", permission=MANAGE, step_up=True)
 async def show_user_erasure(request: AnyRequest, user_id: Path[str]) -> Response[str]:
     """What goes, and the box to tick."""
     return await _erasure(request, user_id)
 
 
-@post(
-    "/admin/users/{user_id:str}/erasure",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/users/{user_id:str}/erasure", permission=MANAGE, step_up=True)
 async def erase_user_on_page(request: AnyRequest, user_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """They are gone."""
     try:
@@ -214,13 +191,7 @@ async def _erasure(request: AnyRequest, user_id: str, problem: Problem | None = 
 # ---- ending one session
 
 
-@get(
-    "/admin/users/{user_id:str}/sessions/{session_id:str}",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-)
+@page_at("/admin/users/{user_id:str}/sessions/{session_id:str}", permission=MANAGE, step_up=True)
 async def show_end_of_session(request: AnyRequest, user_id: Path[str], session_id: Path[str]) -> Response[str]:
     """Ask before it ends."""
     account = await queries.people.user(user_id)
@@ -229,14 +200,7 @@ async def show_end_of_session(request: AnyRequest, user_id: Path[str], session_i
     return ask(END_SESSION, request, _page_of(user_id), about=about)
 
 
-@post(
-    "/admin/users/{user_id:str}/sessions/{session_id:str}",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/users/{user_id:str}/sessions/{session_id:str}", permission=MANAGE, step_up=True)
 async def end_session_of_user(
     request: AnyRequest, user_id: Path[str], session_id: Path[str], actor: Given[Actor]
 ) -> Response[Any]:
@@ -310,20 +274,13 @@ ACTS = {
 }
 
 
-@get("/admin/users/{user_id:str}/{act:str}", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/users/{user_id:str}/{act:str}", permission=MANAGE, step_up=True)
 async def show_act(request: AnyRequest, user_id: Path[str], act: Path[str]) -> Response[str]:
     """Ask before it is done."""
     return await _question(request, user_id, act)
 
 
-@post(
-    "/admin/users/{user_id:str}/{act:str}",
-    permission=MANAGE,
-    step_up=True,
-    include_in_schema=False,
-    page=True,
-    idempotency="off",
-)
+@form_at("/admin/users/{user_id:str}/{act:str}", permission=MANAGE, step_up=True)
 async def do_act(request: AnyRequest, user_id: Path[str], act: Path[str], actor: Given[Actor]) -> Response[Any]:
     """It is done."""
     await pages.form_of(request, Nothing)

@@ -11,7 +11,7 @@ from msingi.kit import pages
 from msingi.kit.actors import Actor
 from msingi.kit.db import Paging, Where
 from msingi.kit.errors import Problem
-from msingi.kit.http import Given, Query, get, post
+from msingi.kit.http import Given, Query, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import people
 from msingi.products.accounts.pages.shell import AnyRequest, gone_well, show, to_show
@@ -32,7 +32,7 @@ class NewPerson(Struct):
     roles: Roles = []
 
 
-@get("/admin/users", permission=MANAGE, include_in_schema=False, page=True)
+@page_at("/admin/users", permission=MANAGE)
 async def show_users(
     request: AnyRequest, page: Given[Paging], q: Query[str] = "", role: Query[str] = "", access: Query[str] = ""
 ) -> Response[str]:
@@ -50,13 +50,13 @@ async def show_users(
     )
 
 
-@get("/admin/users/new", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/users/new", permission=MANAGE, step_up=True)
 async def show_new_user(request: AnyRequest) -> Response[str]:
     """Add somebody."""
     return await _new(request)
 
 
-@post("/admin/users/new", permission=MANAGE, step_up=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/admin/users/new", permission=MANAGE, step_up=True)
 async def add_user_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """They are there."""
     try:
@@ -75,13 +75,13 @@ async def _new(request: AnyRequest, problem: Problem | None = None) -> Response[
     return show("new_user", request, problem, roles=known, typed=typed, held=held)
 
 
-@get("/admin/users/import", permission=MANAGE, step_up=True, include_in_schema=False, page=True)
+@page_at("/admin/users/import", permission=MANAGE, step_up=True)
 async def show_import(request: AnyRequest) -> Response[str]:
     """Bring somebody from another system, with the hash of their password."""
     return show("import_user", request, typed={})
 
 
-@post("/admin/users/import", permission=MANAGE, step_up=True, include_in_schema=False, page=True, idempotency="off")
+@form_at("/admin/users/import", permission=MANAGE, step_up=True)
 async def import_user_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """They are there."""
     try:

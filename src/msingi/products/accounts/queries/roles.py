@@ -1,35 +1,19 @@
 """Roles and permissions as they are now."""
 
-from datetime import datetime
-
-from msgspec import Struct
-
 from msingi.kit import actors
 from msingi.kit import roles as kept
 from msingi.kit.errors import NotFound
 from msingi.products.accounts import rules
+from msingi.products.accounts.schemas.roles import RoleView
 
 
-class RoleNow(Struct, frozen=True):
-    """A role, whether the code knows it, an admin made it, or both. Version 0: nobody changed it."""
-
-    name: str
-    about: str
-    permissions: list[str]
-    keeps: list[str]
-    built_in: bool
-    changed: bool
-    updated_at: datetime | None
-    version: int
-
-
-async def all_roles() -> list[RoleNow]:
+async def all_roles() -> list[RoleView]:
     """Every role there is, by name."""
     rows = {row.id: row for row in await kept.roles.many({})}
     return [_now(name, rows.get(name)) for name in sorted(built_in() | rows.keys())]
 
 
-async def role(name: str) -> RoleNow:
+async def role(name: str) -> RoleView:
     """One role. Raises NotFound."""
     row = await kept.roles.find({"_id": name})
     if row is None and name not in built_in():
@@ -47,10 +31,10 @@ def built_in() -> set[str]:
     return {rules.roles.EVERYBODYS, rules.roles.ADMIN} | kept.default_grants().keys()
 
 
-def _now(name: str, row: kept.Role | None) -> RoleNow:
+def _now(name: str, row: kept.Role | None) -> RoleView:
     keeps = actors.kept_by(name)
     given = kept.default_grants().get(name, frozenset()) if row is None else frozenset(row.permissions)
-    return RoleNow(
+    return RoleView(
         name=name,
         about=row.about if row else "",
         permissions=sorted(given | keeps),

@@ -1,6 +1,6 @@
 """The HTTP face, a file for each noun."""
 
-from msingi.kit import peers, revocation_feed
+from msingi.kit import revocation_feed
 from msingi.products.accounts.routes import (
     addresses,
     api_keys,
@@ -39,7 +39,6 @@ routes = [
     *clients.routes,
     *defence.routes,
     *data.routes,
-    *peers.routes,
     *revocation_feed.routes,
 ]
 root_routes = [*signing_keys.root_routes, *openid.root_routes]

@@ -7,7 +7,6 @@ from msingi.kit.http import Body, Given, Path, delete, get, patch, post
 from msingi.kit.replies import KitResponse, created
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import roles
-from msingi.products.accounts.queries.roles import RoleNow
 from msingi.products.accounts.schemas.roles import (
     NewRole,
     PermissionsView,
@@ -35,12 +34,7 @@ async def list_permissions() -> PermissionsView:
 @get("/roles", permission=MANAGE)
 async def list_roles() -> RolesView:
     """Every role there is."""
-    return RolesView(items=[_shown(each) for each in await queries.roles.all_roles()])
-
-
-def _shown(role: RoleNow) -> RoleView:
-    view: RoleView = RoleView.of(role)
-    return view
+    return RolesView(items=await queries.roles.all_roles())
 
 
 @post(
@@ -52,13 +46,13 @@ def _shown(role: RoleNow) -> RoleView:
 async def add_role(data: Body[NewRole], actor: Given[Actor]) -> KitResponse[RoleView]:
     """Make a role."""
     role = await roles.add(data, actor)
-    return created(_shown(role), f"/v1/accounts/roles/{role.name}")
+    return created(role, f"/v1/accounts/roles/{role.name}")
 
 
 @get("/roles/{role_name:str}", permission=MANAGE)
 async def show_role(role_name: Path[str]) -> RoleView:
     """One of them."""
-    return _shown(await queries.roles.role(role_name))
+    return await queries.roles.role(role_name)
 
 
 @patch(
@@ -71,7 +65,7 @@ async def change_role(
     role_name: Path[str], data: Body[RolePatch], actor: Given[Actor], if_match: Given[int | None]
 ) -> RoleView:
     """Let a role carry something else, at once for everybody who holds it."""
-    return _shown(await roles.change(role_name, data, if_match, actor))
+    return await roles.change(role_name, data, if_match, actor)
 
 
 @delete(

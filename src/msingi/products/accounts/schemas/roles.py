@@ -24,7 +24,11 @@ class RolePatch(Form):
 
 
 class RoleView(View):
-    """`built_in`: the code knows it. `changed`: an admin made something else of it. `keeps`: what cannot be taken."""
+    """A role, whether the code knows it, an admin made it, or both.
+
+    `built_in`: the code knows it. `changed`: an admin made something else of it. `keeps`: what cannot be taken.
+    `version` is 0 while nobody changed it.
+    """
 
     name: str
     about: str
