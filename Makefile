@@ -18,7 +18,7 @@ up: $(VENV)/.runtime ## start everything: databases, web, worker, demo data (Ctr
 	@exec $(BIN)/python -m msingi.cli up $(ARGS)
 
 test: $(VENV)/.dev ## run all tests on real MongoDB and Redis (ARGS="-k notes" for some)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## what CI runs: style, types, import contracts, tests
 	$(BIN)/ruff check .

@@ -78,7 +78,9 @@ def rules_of_any_kind() -> st.SearchStrategy[Rule]:
 
 askers = st.builds(
     Asker,
-    st.sampled_from([ANN.actor, BOB.actor, ADMIN.actor, structs.replace(ANN.actor, signed_in_at=int(clock.seconds()))]),
+    st.sampled_from(
+        [ANN.actor, BOB.actor, ADMIN.actor, structs.replace(ANN.actor, signed_in_at=int(clock.seconds()) + 86_400)]
+    ),
     st.dictionaries(st.sampled_from(["barn", "mill", "ann"]), st.sampled_from(["owner", "member"])),
 )
 

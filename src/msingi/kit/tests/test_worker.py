@@ -112,7 +112,7 @@ async def test_c3_the_jobs_and_events_of_a_killed_worker_are_done_by_another(sta
     took = time.monotonic() - killed
     await until(lambda: is_baked(["rye"]))
     assert await traced("slow") == [str(number) for number in range(6)]
-    tries = {row.tries async for row in jobs.rows("mill").each({})}
+    tries = {row.tries async for row in jobs.rows("mill").each({"name": mill.slow_at_first.name})}
     assert tries == {2}
     print(f"\ndone {took:.1f} s after the kill")
     assert took < 30
