@@ -19,7 +19,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from msingi.kit import state, unit
 from msingi.kit.clock import now
-from msingi.kit.db import CARRIED, TOLD, Collection, Doc, Index, Row, plain, session
+from msingi.kit.db import CARRIED, TOLD, Collection, Doc, Index, Row, holding, plain, session
 from msingi.kit.ids import new_id
 
 log = structlog.get_logger("events")
@@ -266,5 +266,5 @@ async def forget(products: Iterable[str]) -> None:
     for product in products:
         await outbox(product).raw.delete_many({})
         database = state.database(product)
-        for name in await database.list_collection_names():
+        for name in await holding(database, await database.list_collection_names(), {TOLD: {"$exists": True}}):
             await database[name].update_many({TOLD: {"$exists": True}}, {"$unset": {CARRIED: 1, TOLD: 1}})

@@ -22,7 +22,7 @@ import pytest_asyncio
 from litestar import Litestar
 
 from msingi.kit import app as kit_app
-from msingi.kit import audit, config, embedded, events, followed, http, mail, revocations, state, tokens, worker
+from msingi.kit import audit, config, db, embedded, events, followed, http, mail, revocations, state, tokens, worker
 from msingi.kit.actors import Actor
 from msingi.kit.product import Product
 
@@ -206,7 +206,7 @@ async def start_over(house: House) -> None:
         *revocations.stores(),
         *(store for product in house.products for store in product.all_stores),
     ]
-    await asyncio.gather(*(store.raw.delete_many({}) for store in stores))
+    await asyncio.gather(*(_emptied(product, names) for product, names in _by_product(stores).items()))
     await state.redis().flushdb()
     for part in list(state.current().parts.values()):
         if hasattr(part, "start_over"):
@@ -215,6 +215,20 @@ async def start_over(house: House) -> None:
         if product.plant:
             await product.plant()
     await events.forget(product.name for product in house.products)
+
+
+def _by_product(stores: Sequence[db.Collection[Any]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for store in stores:
+        names.setdefault(store.product, []).append(store.name)
+    return names
+
+
+async def _emptied(product: str, names: Sequence[str]) -> None:
+    """Empty what holds anything: to ask that first costs a tenth of emptying them all."""
+    database = state.database(product)
+    for name in await db.holding(database, names, {}):
+        await database[name].delete_many({})
 
 
 class Client:
