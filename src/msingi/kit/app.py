@@ -19,6 +19,7 @@ from msingi.kit import (
     data_keys,
     db,
     drain,
+    files,
     followed,
     health,
     http,
@@ -32,6 +33,7 @@ from msingi.kit import (
 )
 from msingi.kit.auth import Gate
 from msingi.kit.config import Settings
+from msingi.kit.drift import Drift
 from msingi.kit.edge import Edge
 from msingi.kit.idempotency import Idempotency
 from msingi.kit.limits import Limit
@@ -57,6 +59,7 @@ def build(
             *(route for product in products for route in [product.router(), *product.root_routes]),
             *(live.sse_handler(product.name) for product in products if product.topics),
             *health.routes,
+            *files.routes,
             *pages,
         ],
         lifespan=[lambda app: _lifespan(settings, products, parts or {})],
@@ -73,7 +76,8 @@ def build(
     )
     _one_by_one(inner)
     sockets = live.make_socket_server(tokens.identify_token)
-    return Edge(socketio.ASGIApp(sockets, other_asgi_app=inner), settings)
+    shown = [each for product in products for each in product.tokens]
+    return Edge(socketio.ASGIApp(sockets, other_asgi_app=inner), settings, tokens=shown)
 
 
 def _one_by_one(inner: Litestar) -> None:
@@ -111,6 +115,20 @@ async def plant(settings: Settings, products: Sequence[Product], parts: Mapping[
                 await product.plant()
                 planted.append(product.name)
         return planted
+
+
+async def grow(settings: Settings, product: Product, parts: Mapping[type, Any], size: int) -> int:
+    """Make up things until a product has `size` of them, to try it under load; returns how many were made."""
+    async with state.running(settings, [product], parts):
+        await prepare_running([product])
+        return await product.grow(size) if product.grow else 0
+
+
+async def verify(settings: Settings, product: Product, parts: Mapping[type, Any]) -> Sequence[Drift]:
+    """What of a product's counts does not follow from its history."""
+    async with state.running(settings, [product], parts):
+        await data_keys.load()
+        return await product.verify() if product.verify else []
 
 
 async def _holds_anything(product: Product) -> bool:

@@ -22,6 +22,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str = field(name="MSINGI_PUBLIC_URL", default="")
     mongo_url: str = field(name="MONGO_URL", default="mongodb://127.0.0.1:27017/?replicaSet=rs0")
     redis_url: str = field(name="REDIS_URL", default="redis://127.0.0.1:6379/0")
+    files: Annotated[str, Meta(min_length=1)] = field(name="MSINGI_FILES", default=".msingi/files")  # or s3://bucket
+    cdn_url: Annotated[str, Meta(pattern="^(https?://.+)?$")] = field(name="CDN_URL", default="")
     database: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,30}$")] = field(name="MSINGI_DATABASE", default="msingi")
     allowed_hosts: str = field(name="MSINGI_ALLOWED_HOSTS", default="")
     cors_origins: str = field(name="MSINGI_CORS_ORIGINS", default="")

@@ -302,7 +302,7 @@ class Collection(Generic[D]):
     async def change(
         self,
         id: str,
-        to: Mapping[str, Any],
+        to: Mapping[str, Any] | Sequence[Row],
         when: Where | None = None,
         otherwise: Problem | type[Problem] | None = None,
         *,
@@ -312,17 +312,15 @@ class Collection(Generic[D]):
         """Change one document in a single step, if it still fits `when`; else raise `otherwise`.
 
         `to` is Mongo's update (`{"$set": …, "$inc": …}`); `version` and `updated_at` move by themselves. What is
-        scarce (seats, stock, votes) is guarded here and nowhere else: never read, check, then write. `tells` are events
-        that ride in the document; `stale` are cache tags beside those of the changed document (of the list it left).
+        scarce (seats, stock, votes) is guarded here and nowhere else: never read, check, then write. A list of stages
+        is an update that computes from what is there, such as one by the database's own clock (`$$NOW`). `tells` are
+        events that ride in the document; `stale` are cache tags beside those of the changed document (of the list it
+        left).
         Returns the document as it is now. Without `otherwise` a miss raises Stale if there is a `when`, else NotFound.
         """
         self._check(when)
         work = self._writing()
-        update = self._counted(to, id)
-        if tells:
-            riding = _carried(tells)
-            update["$set"] |= {TOLD: riding[TOLD]}
-            update["$push"] = {**update.get("$push", {}), CARRIED: {"$each": riding[CARRIED]}}
+        update = self._update(to, tells, id)
         with _named_duplicates():
             row = await self.raw.find_one_and_update(
                 {"_id": id, **(when or {})}, update, return_document=ReturnDocument.AFTER, session=work.session
@@ -331,6 +329,29 @@ class Collection(Generic[D]):
             raise otherwise or (Stale if when else NotFound)
         work.dirty.update(stale)
         return self._wrote(work, self.load(row))
+
+    async def apply(
+        self,
+        id: str,
+        to: Mapping[str, Any] | Sequence[Row],
+        when: Where | None = None,
+        *,
+        tells: Sequence[Tellable] = (),
+        stale: Iterable[str] = (),
+    ) -> bool:
+        """As `change`, where nobody wants the document back: whether there was one that fitted.
+
+        A large document that many write to is then not sent and read each time. Since it is not known here, the
+        caller names the tags that this makes stale.
+        """
+        self._check(when)
+        work = self._writing()
+        with _named_duplicates():
+            done = await self.raw.update_one(
+                {"_id": id, **(when or {})}, self._update(to, tells, id), session=work.session
+            )
+        work.dirty.update(stale)
+        return done.matched_count > 0
 
     async def change_many(self, where: Where, to: Mapping[str, Any], *, stale: Iterable[str] = ()) -> int:
         """Change all that fit; returns how many. The caller names the tags that this makes stale."""
@@ -434,6 +455,17 @@ class Collection(Generic[D]):
             self.sealed.check_where(where)
             self.sealed.check_keys((key for key, _ in sort or ()), "sorted by")
 
+    def _update(self, to: Mapping[str, Any] | Sequence[Row], tells: Sequence[Tellable], id: str) -> Row | list[Row]:
+        """An update of one document, with the events that ride in it."""
+        if not isinstance(to, Mapping):
+            return self._staged(to, tells)
+        update = self._counted(to, id)
+        if tells:
+            riding = _carried(tells)
+            update["$set"] |= {TOLD: riding[TOLD]}
+            update["$push"] = {**update.get("$push", {}), CARRIED: {"$each": riding[CARRIED]}}
+        return update
+
     def _counted(self, to: Mapping[str, Any], id: str | None) -> Row:
         """An update that also counts the version and notes the time."""
         update: Row = plain(to)
@@ -442,6 +474,17 @@ class Collection(Generic[D]):
         update["$inc"] = {"version": 1, **update.get("$inc", {})}
         update["$set"] = {"updated_at": now(), **update.get("$set", {})}
         return update
+
+    def _staged(self, stages: Sequence[Row], tells: Sequence[Tellable]) -> list[Row]:
+        """The same for an update in stages, where user text wants `$literal`. Raises SealedField."""
+        if self._seals:
+            self.sealed.check_stages(stages)
+        closing: Row = {"version": {"$add": ["$version", 1]}, "updated_at": now()}
+        if tells:
+            riding = _carried(tells)
+            carried = {"$concatArrays": [{"$ifNull": [f"${CARRIED}", []]}, {"$literal": riding[CARRIED]}]}
+            closing |= {TOLD: riding[TOLD], CARRIED: carried}
+        return [*plain(stages), {"$set": closing}]
 
     def _writing(self) -> unit.Unit:
         work = unit.current.get()

@@ -8,7 +8,7 @@ metrics. Whatever escapes from inside becomes a problem that tells nothing.
 import asyncio
 import gzip
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -104,11 +104,23 @@ class OriginNotAllowed(Forbidden):
 class Edge:
     """Wraps the whole application. `observe` is told of each finished request (see `observe.request_done`).
 
-    A route takes more than `settings.max_body` bytes with `max_body=…` on its decorator line.
+    A route takes more than `settings.max_body` bytes with `max_body=…` on its decorator line. `tokens` are headers with
+    which somebody without an account shows that something is theirs: pages of other origins may send and read them, and
+    the answers are theirs alone.
     """
 
-    def __init__(self, app: App, settings: Settings, *, observe: Callable[..., None] = observing.request_done) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        *,
+        tokens: Sequence[str] = (),
+        observe: Callable[..., None] = observing.request_done,
+    ) -> None:
         self.app = app
+        self.tokens = frozenset(each.lower().encode() for each in tokens)
+        also = "".join(f", {each}" for each in tokens).encode()
+        self.allowed, self.exposed = ALLOWED_HEADERS + also, EXPOSED + also
         self.observe = observe
         self.max_body = settings.max_body
         self.hosts = _hosts(settings)
@@ -210,6 +222,10 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]  # the application may change the one in the scope
         self.id = scope["state"]["request_id"] = _id_of(self.headers)
+        if not edge.tokens.isdisjoint(self.headers):
+            scope["state"]["shown"] = b" ".join(
+                self.headers[each] for each in sorted(edge.tokens) if each in self.headers
+            )
         self.status = self.size = self.received = 0
         self.body_left = b"content-length" in self.headers or b"transfer-encoding" in self.headers
         self.body_left = self.body_left or scope["http_version"] == "2"
@@ -261,6 +277,7 @@ class Exchange:
         """Let the application answer, and answer for it what it cannot."""
         if self.method == "HEAD":
             self.scope["method"] = "GET"
+            self.scope["state"]["is_head"] = True  # for who would read much from a disk to answer it
         try:
             await self.edge.app(self.scope, self.receive if self.body_left else self.client_receive, self.send)
         except Problem as problem:
@@ -420,7 +437,7 @@ class Exchange:
         if origin is not None or self.edge.origins:
             headers.append((b"vary", b"Origin"))
             if origin in self.edge.origins:
-                headers.extend(_permission(origin))
+                headers.extend(_permission(origin, self.edge.exposed))
         if drain.draining() and self.scope["http_version"] != "2" and b"connection" not in names:
             headers.append((b"connection", b"close"))  # the next request goes to a process that stays
 
@@ -430,6 +447,8 @@ class Exchange:
             return b"no-store"
         if b"authorization" in self.headers or b"cookie" in self.headers:
             return PRIVATE if status == 200 and self.scope["method"] == "GET" else b"no-store"
+        if not self.edge.tokens.isdisjoint(self.headers) or not self.edge.tokens.isdisjoint(names):
+            return b"no-store"
         return b""
 
     def tag(self, headers: list[Header], names: dict[bytes, bytes], body: bytes) -> tuple[int, bytes]:
@@ -476,7 +495,7 @@ class Exchange:
         self.scope["state"]["route"] = "preflight"
         headers = [
             (b"access-control-allow-methods", ALLOWED_METHODS),
-            (b"access-control-allow-headers", ALLOWED_HEADERS),
+            (b"access-control-allow-headers", self.edge.allowed),
             (b"access-control-max-age", b"600"),
         ]
         await self.send({"type": "http.response.start", "status": 204, "headers": headers})
@@ -571,11 +590,11 @@ def _listed(text: str) -> list[str]:
 # ---- what is said of a reply
 
 
-def _permission(origin: bytes) -> list[Header]:
+def _permission(origin: bytes, exposed: bytes) -> list[Header]:
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", EXPOSED),
+        (b"access-control-expose-headers", exposed),
     ]
 
 

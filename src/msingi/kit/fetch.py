@@ -34,6 +34,7 @@ TRIES = 3
 HOPS = 5  # redirects that `safely` follows
 FAILURES = 5  # in a row that open a host's circuit
 REST = (5.0, 60.0)  # seconds that it stays open: at first, and at most
+RESTING = "it failed several times in a row"
 SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 # What Python 3.11 takes for public and is not: IETF assignments with one cloud's metadata, 6to4 relays, another cloud's
@@ -53,6 +54,11 @@ class Unreachable(Problem):
     """{host} does not answer as it should right now: {reason}."""
 
     status = 502
+
+
+def never_sent(fault: Unreachable) -> bool:
+    """Whether it is certain that the last try did not reach the server: there was no connection, or no try at all."""
+    return fault.details["reason"] == RESTING or isinstance(fault.__cause__, NEVER_SENT)
 
 
 class ReplyTooLarge(Problem):
@@ -94,7 +100,7 @@ class Circuit:
         at = time.monotonic()
         if self.failures >= FAILURES:
             if at < self.until:
-                raise Unreachable(host=host, reason="it failed several times in a row")
+                raise Unreachable(host=host, reason=RESTING)
             self.until = at + self.rest
 
     def succeeded(self) -> None:

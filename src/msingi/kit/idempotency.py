@@ -174,6 +174,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
 def _id_of(scope: Scope, key: str) -> str:
     actor: Any = scope.get("user")
     who = f"actor {actor.id} {actor.client} {actor.acting}" if actor is not None else client_of(scope)
+    if shown := scope["state"].get("shown"):  # somebody without an account, beside others at the same address
+        who += f" {shown.decode('latin-1')}"
     return _hash(who, scope["method"], scope["path"], key)  # type: ignore[typeddict-item]
 
 

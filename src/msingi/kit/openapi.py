@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description: what Litestar reads from the handlers, and what all routes of the house share."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from datetime import datetime
 from functools import lru_cache
@@ -127,6 +127,8 @@ def _complete(operation: Json, path: str, method: str, handler: HTTPRouteHandler
         more.append(IDEMPOTENCY_KEY | {"required": opt.get("idempotency") == "required"})
     if more:
         operation["parameters"] = [*operation.get("parameters", []), *more]
+    if isinstance(opt.get("upload"), tuple):
+        operation["requestBody"] = _upload(opt["upload"])
     public = opt.get("public") is True
     operation["security"] = [] if public else [{"bearer": []}, {"session": []}]
     statuses = {429, 503, *({400, 413, 415, 422} if "requestBody" in operation else set())}
@@ -143,6 +145,13 @@ def _complete(operation: Json, path: str, method: str, handler: HTTPRouteHandler
         replies["401"] = _named(None, InsufficientUserAuthentication)
     for problem in opt.get("problems", ()):
         replies[str(problem.status)] = _named(replies.get(str(problem.status)), problem)
+
+
+def _upload(kinds: Iterable[str]) -> Json:
+    """A file, as it is or as the one file of a form."""
+    form = {"type": "object", "properties": {"file": {"type": "string", "contentMediaType": ", ".join(kinds)}}}
+    content: Json = {kind: {} for kind in kinds}
+    return {"required": True, "content": content | {"multipart/form-data": {"schema": form}}}
 
 
 def _words(name: str) -> str:

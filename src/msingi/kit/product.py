@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from msingi.kit import events, idempotency, jobs, peers
 from msingi.kit.db import Collection
+from msingi.kit.drift import Drift
 from msingi.kit.exports import Contribute, contributed_by
 from msingi.kit.http import provided
 from msingi.kit.live import Topic
@@ -27,6 +28,8 @@ class Product:
     `grants` says which permissions a role carries, `keeps` which of them no admin can take from it; `plant` makes
     the demo data; `watch` are coroutines that every web process runs beside the requests; `settings` is a Struct
     read from the environment at boot; `exports` tells all that it has of a person, for that person to take away.
+    `tokens` are headers with which somebody without an account shows what is theirs (see `Edge`).
+    `grow` makes up so many things, to try it under load; `verify` names what does not follow from its history.
     """
 
     name: str
@@ -39,9 +42,12 @@ class Product:
     work: Sequence[ModuleType] = ()
     topics: Sequence[Topic] = ()
     plant: Callable[[], Awaitable[None]] | None = None
+    grow: Callable[[int], Awaitable[int]] | None = None
+    verify: Callable[[], Awaitable[Sequence[Drift]]] | None = None
     grants: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_GRANTS)
     keeps: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_GRANTS)
     settings: type[Struct] | None = None
+    tokens: Sequence[str] = ()
     watch: Sequence[Callable[[], Awaitable[None]]] = ()
     exports: Contribute | None = None
     folder: Path | None = None

@@ -36,16 +36,20 @@ class MethodNotAllowed(Problem):
 class KitResponse(Response[T]):
     """A reply whose ETag is the version of what it holds, and whose Link is the page that follows."""
 
+    following: str | None = None  # the cursor of that page, where the content is a page that is JSON already
+
     def to_asgi_response(self, app: Litestar | None, request: AnyRequest, **more: Any) -> ASGIResponse:
         content: Any = self.content
         version = getattr(content, "version", None)
         if isinstance(version, int):
             self.headers.setdefault("ETag", f'"{version}"')
-        if type(content) is Page and content.next:  # not isinstance: on a generic class that costs two microseconds
+        # Not isinstance: on a generic class that costs two microseconds.
+        following = content.next if type(content) is Page else self.following
+        if following:
             query = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
             # The path comes decoded: as it is, a line break in it would begin a header of the caller's own.
             path = quote(request.scope.get("root_path", "") + request.scope["path"])
-            self.headers["Link"] = f'<{path}?{urlencode([*query, ("after", content.next)])}>; rel="next"'
+            self.headers["Link"] = f'<{path}?{urlencode([*query, ("after", following)])}>; rel="next"'
         return super().to_asgi_response(app, request, **more)
 
 

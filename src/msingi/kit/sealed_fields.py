@@ -92,6 +92,14 @@ class Sealed:
         """Raises SealedField if an expression of an aggregation names a sealed field."""
         _walk(said, lambda text: self.check_keys([text[1:]], "computed with"))
 
+    def check_stages(self, stages: Iterable[Row]) -> None:
+        """Raises SealedField if an update in stages sets, takes away or computes with a sealed field."""
+        for stage in stages:
+            if set(stage) != {"$set"}:
+                raise TypeError("beside sealed fields an update in stages may only $set")
+            self.check_keys(stage["$set"], "changed in stages")
+            self.check_expression(stage["$set"])
+
     def check_pipeline(self, pipeline: Iterable[Row]) -> None:
         """Raises SealedField if a pipeline sorts, filters or computes by a sealed field."""
         for stage in pipeline:

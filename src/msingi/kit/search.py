@@ -30,6 +30,8 @@ def words_of(*texts: str) -> list[str]:
 
 
 def _folded(word: str) -> str:
+    if word.isascii():  # most are: the same as below, ten times as fast
+        return word.lower().replace("'", "")[:LONGEST]
     # Twice, since some letters fold into others only once they are taken apart, and the other way round.
     for _ in range(2):
         word = unicodedata.normalize("NFKD", word).casefold()

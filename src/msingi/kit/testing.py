@@ -41,7 +41,12 @@ PEOPLE = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start one MongoDB and one Redis in the process that steers the run; its workers inherit their addresses."""
-    if hasattr(config, "workerinput") or os.environ.get("MSINGI_TEST_MONGO"):
+    if hasattr(config, "workerinput"):
+        return
+    files = tempfile.TemporaryDirectory(prefix="msingi-test-files-")
+    config.add_cleanup(files.cleanup)
+    os.environ["MSINGI_TEST_FILES"] = files.name
+    if os.environ.get("MSINGI_TEST_MONGO"):
         return
     folder = Path(tempfile.mkdtemp(prefix="msingi-test-"))
     servers = embedded.start(folder, extra_mongod=["--setParameter", "ttlMonitorSleepSecs=1"])
@@ -63,6 +68,7 @@ def test_settings(**changes: Any) -> config.Settings:
         "MONGO_URL": os.environ["MSINGI_TEST_MONGO"],
         "REDIS_URL": f"{os.environ['MSINGI_TEST_REDIS'].rstrip('/').removesuffix('/0')}/{number}",
         "MSINGI_DATABASE": f"t{number}",
+        "MSINGI_FILES": os.environ["MSINGI_TEST_FILES"],
         "MSINGI_PUBLIC_URL": "http://msingi.test",
         "MSINGI_ANONYMOUS_LIMIT": "100000/minute",
         "MSINGI_MEMBER_LIMIT": "100000/minute",

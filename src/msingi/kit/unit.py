@@ -134,12 +134,29 @@ def guarded(act: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R
     A second write raises RuntimeError. Inside an @atomic action it joins that transaction; in a request with an
     Idempotency-Key it becomes one, so that the write and the note of it are one.
     """
-    as_atomic = atomic(act)
+    as_atomic, by_itself = atomic(act), repeatable(act)
 
     @wraps(act)
     async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if journal.get() is not None or current.get() is not None:
+        if journal.get() is not None:
             return await as_atomic(*args, **kwargs)
+        return await by_itself(*args, **kwargs)
+
+    return run
+
+
+def repeatable(act: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """As @guarded, for a write that knows itself again: made twice, it changes nothing the second time.
+
+    It needs no note of having been made, so that a request with an Idempotency-Key makes it without a transaction too:
+    what holds the scarce thing is named by the request (a hold by its order), and is there or is not.
+    """
+    joining = atomic(act)
+
+    @wraps(act)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if current.get() is not None:
+            return await joining(*args, **kwargs)
         unit = Unit(None)
         try:
             with _busy_when_crowded(), _entered(unit), pymongo.timeout(PATIENCE):

@@ -227,13 +227,17 @@ def read_until_silence(connection: socket.socket, silence: float = 1.0) -> tuple
 
 @contextmanager
 def serving(
-    environ: dict[str, str] | None = None, *, workers: int = 1, options: list[str] | None = None
+    environ: dict[str, str] | None = None,
+    *,
+    workers: int = 1,
+    options: list[str] | None = None,
+    app: str = "msingi.kit.tests.served:build",
 ) -> Iterator[Server]:
-    """Granian with the small application on a free port, stopped at the end."""
+    """Granian with the small application, or another, on a free port, stopped at the end."""
     port = _free_port()
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", str(workers), "--workers-kill-timeout", "20"]
-    command += ["--backpressure", "500", *(options or []), "msingi.kit.tests.served:build"]
+    command += ["--backpressure", "500", *(options or []), app]
     known = {"MSINGI_ENV": "test", "MSINGI_PUBLIC_URL": "http://msingi.test"}
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         output = Path(folder, "output")

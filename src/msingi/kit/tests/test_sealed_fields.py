@@ -46,6 +46,11 @@ async def change(id: str, to: dict[str, Any]) -> Patient:
     return await patients.change(id, to)
 
 
+@guarded
+async def change_in_stages(id: str, stage: dict[str, Any]) -> Patient:
+    return await patients.change(id, [stage])
+
+
 @atomic
 async def change_many(where: dict[str, Any], to: dict[str, Any]) -> int:
     return await patients.change_many(where, to)
@@ -100,6 +105,18 @@ async def test_a_change_seals_what_it_sets_and_may_empty_it() -> None:
     assert await patients.count({"phone": None}) == 1
     assert await patients.count({"email": {"$exists": True}}) == 1
     assert await change_many({}, {"$set": {"seed": None}}) == 1
+
+
+async def test_a_change_in_stages_leaves_what_is_sealed_alone() -> None:
+    written = await add(ann())
+    changed = await change_in_stages(written.id, {"$set": {"name": {"$concat": ["$name", "!"]}}})
+    assert (changed.name, changed.email) == (f"{written.name}!", written.email)
+    for stage in ({"$set": {"email": "x"}}, {"$set": {"name": "$email"}}, {"$set": {"email_key": {"$max": "$tags"}}}):
+        with pytest.raises(SealedField):
+            await change_in_stages(written.id, stage)
+    with pytest.raises(TypeError, match="only"):
+        await change_in_stages(written.id, {"$unset": "email"})
+    assert await patients.get(written.id) == changed
 
 
 async def test_d2_a_value_moved_to_another_row_or_field_does_not_open() -> None:
