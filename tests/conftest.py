@@ -20,7 +20,7 @@ def served_house(served: Served) -> str:
     return served.url
 
 
-@pytest.fixture(params=["accounts", "notes", "tasks"])
+@pytest.fixture(params=["accounts", "notes", "tasks", "shop"])
 def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """One product by itself, in one web process."""
     with serving(tmp_path, **own_databases(16), products=[request.param], parts=["web"], MSINGI_PROCESSES="1") as house:

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from msingi.kit.product import Product
 
-NAMES = ("accounts", "notes", "tasks")
+NAMES = ("accounts", "notes", "tasks", "shop")
 
 
 class UnknownProduct(Exception):

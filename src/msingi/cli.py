@@ -96,6 +96,7 @@ def _surroundings(products: Sequence[str], folder: Path) -> tuple[dict[str, str]
         if not environment.get("MSINGI_SECRET") and environment.get("MSINGI_ENV", "development") == "development":
             environment["MSINGI_SECRET"] = preflight.kept(folder / "secret", preflight.make_secret)
     environment |= {MARK: mark(folder), "MSINGI_DEMO_PASSWORD": password, "PYTHONUNBUFFERED": "1"}
+    environment["MSINGI_FILES"] = environment.get("MSINGI_FILES") or str(folder / "files")
     if products:
         environment["MSINGI_PRODUCTS"] = ",".join(products)
     settings = config.load(Settings, environment)
@@ -113,6 +114,7 @@ def _bring_up(supervisor: Supervisor, folder: Path, environment: dict[str, str],
     preflight.check_port(settings.host, settings.port, patience=5.0 if left else 0.0)
     _databases(supervisor, folder, environment)
     asked.check()
+    _sandbox(supervisor, folder, environment, settings)
     say("preparing collections, indexes and demo data")
     run_once(Child("preparation", ours("prepare", "--demo"), environment, folder / "prepare.log"), asked)
     say("starting the web server and the worker")
@@ -121,6 +123,20 @@ def _bring_up(supervisor: Supervisor, folder: Path, environment: dict[str, str],
     supervisor.start(Child("worker", ours("worker"), environment, folder / "worker.log"))
     supervisor.wait_ready(settings.host, settings.port)
     say("ready")
+
+
+def _sandbox(supervisor: Supervisor, folder: Path, environment: dict[str, str], settings: Settings) -> None:
+    """Somebody to pay with: the stand-in of the payment providers, where the shop runs and knows no real ones."""
+    served = environment.get("MSINGI_PRODUCTS", "shop").split(",")
+    known = any(environment.get(name) for name in ("MSINGI_SHOP_SANDBOX_URL", "MSINGI_STRIPE_KEY", "MSINGI_MPESA_KEY"))
+    if "shop" not in served or known or settings.production:
+        return
+    port = preflight.free_port("127.0.0.1")
+    environment["MSINGI_SHOP_SANDBOX_URL"] = f"http://127.0.0.1:{port}"
+    environment["MSINGI_STRIPE_WEBHOOK_SECRET"] = preflight.kept(folder / "sandbox-secret", preflight.make_secret)
+    hook = f"{settings.base_url}/v1/shop/callbacks/cards"
+    command = [sys.executable, "-m", "msingi.kit.payments.sandbox", "--port", str(port), "--stripe-hook", hook]
+    supervisor.start(Child("payment sandbox", command, environment, folder / "sandbox.log"))
 
 
 def _databases(supervisor: Supervisor, folder: Path, environment: dict[str, str]) -> None:
@@ -206,14 +222,34 @@ def prepare(demo: bool) -> None:
 
 @main.command()
 @click.argument("product")
+@click.option("--size", type=click.IntRange(1, 10_000_000), help="so many made-up things more, to try it under load")
 @plainly
-def seed(product: str) -> None:
+def seed(product: str, size: int | None) -> None:
     """Plant the demo data of a PRODUCT that holds nothing yet."""
     settings, products, parts = _house([product])
     if settings.production:
         raise CannotStart("Demo data has no place in production.")
+    if size is not None:
+        if products[0].grow is None:
+            raise CannotStart(f"{product} has nothing that can be made up in large numbers.")
+        made = asyncio.run(import_module("msingi.kit.app").grow(settings, products[0], parts, size))
+        click.echo(f"Made {made:,} more, so that {product} has {size:,}.")
+        return
     planted = asyncio.run(import_module("msingi.kit.app").plant(settings, products, parts))
     click.echo(f"Planted {product}." if planted else f"{product} holds data already; nothing was planted.")
+
+
+@main.command()
+@click.argument("product")
+@plainly
+def verify(product: str) -> None:
+    """Derive again, from its history, what a PRODUCT counts; name all that does not agree, and exit with 1 if any."""
+    settings, products, parts = _house([product])
+    drifts = asyncio.run(import_module("msingi.kit.app").verify(settings, products[0], parts))
+    for drift in drifts:
+        click.echo(f"{drift.what} of {drift.id}: {drift.found}, and {drift.expected} by its history")
+    click.echo(f"{len(drifts)} do not agree." if drifts else f"All that {product} counts agrees with its history.")
+    sys.exit(bool(drifts))
 
 
 # ---- the keys and the log that nobody may touch

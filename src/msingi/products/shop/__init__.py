@@ -1,0 +1,1 @@
+"""The shop: goods, carts, orders, and money that is never lost."""

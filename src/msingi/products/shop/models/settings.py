@@ -1,0 +1,32 @@
+"""What the shop is told by its environment."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+Secret = Annotated[str, Meta(extra={"secret": True})]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+
+
+class ShopSettings(Struct, frozen=True, kw_only=True):
+    """Without `stripe_key` and `mpesa_key` the sandbox at `sandbox_url` stands in for both, outside of production."""
+
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = field(name="MSINGI_SHOP_CURRENCY", default="KES")
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = field(name="MSINGI_SHOP_COUNTRY", default="KE")
+    name: str = field(name="MSINGI_SHOP_NAME", default="Duka")
+    tax_pin: str = field(name="MSINGI_SHOP_TAX_PIN", default="")  # on invoices
+    stock_email: str = field(name="MSINGI_SHOP_STOCK_EMAIL", default="")  # who hears of stock that runs low
+    hold_seconds: Annotated[int, Meta(ge=1, le=7200)] = field(name="MSINGI_SHOP_HOLD_SECONDS", default=900)
+    callback_secret: Secret = field(name="MSINGI_SHOP_CALLBACK_SECRET", default="")  # default: derived
+    sandbox_url: str = field(name="MSINGI_SHOP_SANDBOX_URL", default="")
+    stripe_key: Secret = field(name="MSINGI_STRIPE_KEY", default="")
+    stripe_webhook_secret: Secret = field(name="MSINGI_STRIPE_WEBHOOK_SECRET", default="")
+    stripe_url: str = field(name="MSINGI_STRIPE_URL", default="https://api.stripe.com")
+    mpesa_key: Secret = field(name="MSINGI_MPESA_KEY", default="")
+    mpesa_secret: Secret = field(name="MSINGI_MPESA_SECRET", default="")
+    mpesa_passkey: Secret = field(name="MSINGI_MPESA_PASSKEY", default="")
+    mpesa_shortcode: str = field(name="MSINGI_MPESA_SHORTCODE", default="174379")
+    mpesa_initiator: str = field(name="MSINGI_MPESA_INITIATOR", default="")
+    mpesa_credential: Secret = field(name="MSINGI_MPESA_CREDENTIAL", default="")  # sealed as Daraja asks
+    mpesa_url: str = field(name="MSINGI_MPESA_URL", default="https://api.safaricom.co.ke")
+    mpesa_addresses: str = field(name="MSINGI_MPESA_ADDRESSES", default="")  # networks that callbacks may come from

@@ -1,0 +1,473 @@
+"""Goods in lists: by category, by words, by what they are, in four orders, page after page.
+
+A list without conditions is a stretch of an index on `shelves`. Words, filters and a range of prices are conditions:
+one of them, or the shelf, is walked in the order that was asked for, by its index alone, and the others are asked which
+of the ids so found fit them too, again by their indexes alone. Only the goods of the page itself are read. So a page
+costs the same among a thousand goods and a million. Where many fit each of the conditions and hardly any all of them, a
+page ends after MOST_WALKED steps, with what was found and a cursor to go on from.
+"""
+
+from asyncio import gather
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct, field
+
+from msingi.kit.cache import cached
+from msingi.kit.db import BadCursor, BadSort, Index, Page, Paging, Row, Where, is_storable, packed, session, unpacked
+from msingi.kit.money import Money
+from msingi.products.shop.models.catalogue import BY_ID, BY_PRICE, BY_SOLD, BY_TERM, BY_TITLE, Picture, Words, products
+from msingi.products.shop.queries.catalogue import Encoded
+from msingi.products.shop.schemas.catalogue import Count, FacetsView, PriceRange, ProductCard
+
+RARE = 1000  # what fewer goods fit is gathered whole and then sorted
+AT_ONCE = 1000  # steps on an index between two looks at what else has to fit, at most
+MOST_WALKED = 10_000  # steps on an index for one page
+FACETED = 1000  # goods whose facets are counted
+MOST_COUNTS = 50  # values of a facet that are named
+PATIENCE = 3000  # milliseconds
+SORTS = ("created_at", "price", "sold", "title")
+USUAL = frozenset({10, 12, 20, 24, 48, 50, 100})  # lengths of first pages that are kept: so their number is bounded
+CARD: Row = {
+    **dict.fromkeys(("slug", "title", "brand", "category_id", "tags", "lowest", "sold", "title_key"), 1),
+    **{"variants.prices": 1, "variants.compare_at": 1, "pictures": {"$slice": 1}},
+}
+ID: Row = {"_id": 1}
+Place: TypeAlias = tuple[Any, str]  # what the list is sorted by, and the id, of the last one seen
+
+
+class Search(Struct, frozen=True, kw_only=True):
+    """What is looked for. Each of `words` and of `filters` is a list of terms of which one will do."""
+
+    currency: str
+    category_id: str | None = None
+    words: list[list[str]] = []
+    filters: list[list[str]] = []
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def shelf(self) -> str:
+        return f"{self.currency}/{self.category_id}" if self.category_id else self.currency
+
+    @property
+    def price(self) -> str:
+        return f"lowest.{self.currency}"
+
+    @property
+    def range(self) -> Where:
+        high = {} if self.high is None else {"$lte": self.high}
+        return {"$gte": max(self.low or 1, 1), **high}
+
+    @property
+    def has_range(self) -> bool:
+        return self.low is not None or self.high is not None
+
+
+class Order(Struct, frozen=True):
+    """The order of a list: a field, upwards (1) or downwards (-1), and the index that has it."""
+
+    key: str
+    way: int
+    index: Index
+
+    @property
+    def sort(self) -> list[tuple[str, int]]:
+        return [("_id", self.way)] if self.key == "_id" else [(self.key, self.way), ("_id", self.way)]
+
+    def stretches(self, base: Where, place: Place | None, range: Where) -> list[Where]:
+        """The filters of what follows a place, one after the other: each is one stretch of the index."""
+        step = "$gt" if self.way > 0 else "$lt"
+        if self.key == "_id":
+            return [base if place is None else {**base, "_id": {step: place[1]}}]
+        if place is None:
+            return [{**base, self.key: range} if range else base]
+        value, last = place
+        return [{**base, self.key: value, "_id": {step: last}}, {**base, self.key: {**range, step: value}}]
+
+    def place(self, row: Row) -> Place:
+        value: Any = row
+        for name in self.key.split("."):
+            value = value[name]
+        return value, row["_id"]
+
+
+class Condition(Struct, frozen=True):
+    """Something that goods have to fit, and the index that knows who does; `among` asks so of some ids."""
+
+    where: Where
+    index: Index
+    among: Index | None = None
+    is_term: bool = True
+
+
+class Found(Struct):
+    """What a walk came upon, in order, and where it stopped; None if there is no more."""
+
+    places: list[Place] = field(default_factory=list)
+    stopped: Place | None = None
+
+
+# ---- lists
+
+
+async def listed(search: Search, page: Paging) -> Encoded:
+    """A page of what is for sale, as it goes out. Raises BadSort, BadCursor."""
+    is_shelf = not (search.words or search.filters or search.has_range)
+    if is_shelf and page.after is None and page.limit in USUAL:
+        _order(page.sort or "-created_at", search.currency)
+        return await first_of_shelf(search.currency, search.category_id, page.sort or "-created_at", page.limit)
+    return _encoded(await found(search, page))
+
+
+@cached(
+    minutes=5,  # what was sold since then does not make it stale
+    tags=lambda currency, category_id, sort, limit: [f"shelf:{category_id}" if category_id else "shelf"],
+)
+async def first_of_shelf(currency: str, category_id: str | None, sort: str, limit: int) -> Encoded:
+    """The first page of a category, or of all there is."""
+    search = Search(currency=currency, category_id=category_id)
+    return _encoded(await found(search, Paging(limit=limit, sort=sort)))
+
+
+def _encoded(page: Page[ProductCard]) -> Encoded:
+    return Encoded(msgspec.json.encode(page), next=page.next)
+
+
+async def found(search: Search, page: Paging) -> Page[ProductCard]:
+    """A page of what is for sale: with words and no order the best first, else the newest."""
+    if search.words and page.sort is None:
+        return await _best_first(search, page)
+    order = _order(page.sort or "-created_at", search.currency)
+    place = _place(page.after, order)
+    conditions = [*map(_of_terms, search.words), *map(_of_terms, search.filters)]
+    if search.has_range and order.key != search.price:
+        conditions.append(_of_price(search))
+    if not conditions:
+        rows = await _in_order(order, {"shelves": search.shelf}, place, search, page.limit + 1, CARD)
+        following = _cursor(order, order.place(rows[page.limit - 1])) if len(rows) > page.limit else None
+        return Page([_card(row, search.currency) for row in rows[: page.limit]], following)
+    come = await _fitting(search, order, place, conditions, page.limit + 1)
+    shown = come.places[: page.limit]
+    last = shown[-1] if len(come.places) > page.limit else come.stopped
+    return Page(await _cards([id for _, id in shown], search.currency), _cursor(order, last) if last else None)
+
+
+async def _best_first(search: Search, page: Paging) -> Page[ProductCard]:
+    """First those that have all the words in their title, then the others; of each the newest first."""
+    newest = _order("-created_at", search.currency)
+    others = list(map(_of_terms, search.filters)) + ([_of_price(search)] if search.has_range else [])
+    in_title = [_of_terms([f"^{word}" for word in group]) for group in search.words]
+    anywhere = [_of_terms(group) for group in search.words]
+    first, last = _best_place(page.after)
+    ids: list[str] = []
+    following: str | None = None
+    for part in range(first, 2):
+        wanted = (anywhere if part else in_title) + others
+        without = in_title if part else []
+        place: Place | None = (last, last) if part == first and last else None
+        come = await _fitting(search, newest, place, wanted, page.limit + 1 - len(ids), without)
+        room = page.limit - len(ids)
+        ids += [id for _, id in come.places[:room]]
+        if len(come.places) > room:
+            # Where this part began after the page was full, it is gone on with from its beginning.
+            following = packed("best", part, ids[-1] if room else "")
+        elif come.stopped is not None:
+            following = packed("best", part, come.stopped[1])
+        if following:
+            break
+    return Page(await _cards(ids, search.currency), following)
+
+
+def _best_place(after: str | None) -> tuple[int, str]:
+    if after is None:
+        return 0, ""
+    kind, part, last = unpacked(after, tuple[str, int, str])
+    if kind != "best" or part not in (0, 1):
+        raise BadCursor
+    return part, last
+
+
+def _order(sort: str, currency: str) -> Order:
+    name, way = sort.removeprefix("-"), -1 if sort.startswith("-") else 1
+    orders = {
+        "created_at": ("_id", BY_ID),  # ids sort by time
+        "price": (f"lowest.{currency}", BY_PRICE[currency]),
+        "sold": ("sold", BY_SOLD),
+        "title": ("title_key", BY_TITLE),
+    }
+    if name not in orders:
+        raise BadSort(given=sort, sorts=", ".join(SORTS))
+    key, index = orders[name]
+    return Order(key, way, index)
+
+
+def _place(after: str | None, order: Order) -> Place | None:
+    if after is None:
+        return None
+    by, value, last = unpacked(after, tuple[str, str | int, str])
+    kind = str if order.key in ("_id", "title_key") else int
+    if by != f"{order.way}{order.key}" or type(value) is not kind or not is_storable(value):
+        raise BadCursor
+    return value, last
+
+
+def _cursor(order: Order, place: Place) -> str:
+    return packed(f"{order.way}{order.key}", place[0], place[1])
+
+
+# ---- conditions
+
+
+def _of_terms(any_of: list[str]) -> Condition:
+    where: Where = {"terms": any_of[0] if len(any_of) == 1 else {"$in": any_of}}
+    return Condition(where, BY_TERM, BY_TERM)
+
+
+def _of_price(search: Search) -> Condition:
+    where: Where = {"shelves": search.shelf, search.price: search.range}
+    return Condition(where, BY_PRICE[search.currency], None, is_term=False)
+
+
+async def _fitting(
+    search: Search,
+    order: Order,
+    place: Place | None,
+    conditions: list[Condition],
+    limit: int,
+    without: Sequence[Condition] = (),
+) -> Found:
+    """What fits all conditions, and not all of `without`, in an order: by the way that has the fewest steps."""
+    is_sure = len(conditions) == 1 and conditions[0].is_term and order.key == "_id"
+    counts = [RARE] if is_sure else await _counts(conditions)
+    # The fewer fit, the earlier it is asked; that it stands on the shelf is true of most.
+    ranked = sorted(range(len(conditions)), key=counts.__getitem__)
+    driver, *others = (conditions[at] for at in ranked)
+    shelf = Condition({"shelves": search.shelf}, BY_ID, BY_ID)
+    others.append(shelf)
+    if driver.is_term and order.key == "_id":
+        by_term = Order("_id", order.way, driver.index)
+        return await _walked(by_term, driver.where, place, search, others, limit, without)
+    if counts[ranked[0]] < RARE:
+        return await _gathered(order, place, search, driver, others, limit, without)
+    return await _walked(order, shelf.where, place, search, [driver, *others[:-1]], limit, without)
+
+
+async def _counts(conditions: Sequence[Condition]) -> list[int]:
+    """How many fit each, as far as RARE."""
+    return await gather(
+        *(
+            products.raw.count_documents(
+                each.where, limit=RARE, hint=each.index.name, maxTimeMS=PATIENCE, session=session()
+            )
+            for each in conditions
+        )
+    )
+
+
+async def _walked(
+    order: Order,
+    base: Where,
+    place: Place | None,
+    search: Search,
+    conditions: Sequence[Condition],
+    limit: int,
+    without: Sequence[Condition],
+) -> Found:
+    """Go along an index, and keep what fits."""
+    come, steps, size = Found(), 0, min(2 * limit * len(conditions), AT_ONCE)
+    while True:
+        rows = await _in_order(order, base, place, search, size, {"_id": 1, order.key: 1})
+        places = [order.place(row) for row in rows]
+        fitting = await _among([id for _, id in places], conditions, without)
+        come.places += [each for each in places if each[1] in fitting]
+        steps += len(rows)
+        if len(come.places) >= limit or len(rows) < size:
+            return come
+        place = places[-1]
+        if steps >= MOST_WALKED:
+            come.stopped = place
+            return come
+        size = min(3 * size, AT_ONCE)
+
+
+async def _gathered(
+    order: Order,
+    place: Place | None,
+    search: Search,
+    driver: Condition,
+    conditions: Sequence[Condition],
+    limit: int,
+    without: Sequence[Condition],
+) -> Found:
+    """All that fit, which are few, put in order."""
+    rows = await _rows(driver.where, ID, None, RARE, driver.index)
+    ids = await _among([row["_id"] for row in rows], conditions, without)
+    base: Where = {"_id": {"$in": sorted(ids)}}
+    if order.key == search.price:
+        base[search.price] = search.range
+    if place is not None:
+        base = {"$and": [base, {"$or": order.stretches({}, place, {})}]}
+    return Found([order.place(row) for row in await _rows(base, {order.key: 1}, order.sort, limit, None)])
+
+
+async def _among(ids: Sequence[str], conditions: Sequence[Condition], without: Sequence[Condition]) -> set[str]:
+    """Those of some ids that fit all conditions, and not all of `without`."""
+    left = await _narrowed(list(ids), conditions)
+    if without and left:
+        left = left - await _narrowed(list(left), without)
+    return left
+
+
+async def _narrowed(ids: list[str], conditions: Sequence[Condition]) -> set[str]:
+    for each in conditions:
+        if not ids:
+            break
+        rows = await _rows({**each.where, "_id": {"$in": ids}}, ID, None, len(ids), each.among)
+        ids = [row["_id"] for row in rows]
+    return set(ids)
+
+
+# ---- reading
+
+
+async def _in_order(
+    order: Order, base: Where, place: Place | None, search: Search, limit: int, fields: Row
+) -> list[Row]:
+    """The next rows of an index."""
+    range = search.range if order.key == search.price else {}
+    rows: list[Row] = []
+    for where in order.stretches(base, place, range):
+        if len(rows) < limit:
+            rows += await _rows(where, fields, order.sort, limit - len(rows), order.index)
+    return rows
+
+
+async def _rows(
+    where: Where, fields: Row, sort: list[tuple[str, int]] | None, limit: int, index: Index | None
+) -> list[Row]:
+    """Some rows by an index that is named, so that no plan of another search is used for this one."""
+    named = index.name if index is not None else "_id_"
+    asked = products.raw.find(
+        where, fields, sort=sort, limit=limit, hint=named, max_time_ms=PATIENCE, batch_size=limit + 1, session=session()
+    )
+    return await asked.to_list()
+
+
+async def _cards(ids: Sequence[str], currency: str) -> list[ProductCard]:
+    """Goods by their ids, in this order; what is gone from the shelf meanwhile is left out."""
+    if not ids:
+        return []
+    where: Where = {"_id": {"$in": list(ids)}, "shelves": currency}
+    rows = {row["_id"]: row for row in await _rows(where, CARD, None, len(ids), None)}
+    return [_card(rows[id], currency) for id in ids if id in rows]
+
+
+def _card(row: Row, currency: str) -> ProductCard:
+    lowest: int = row["lowest"][currency]
+    prices = [(each["prices"].get(currency, 0), each["compare_at"].get(currency, 0)) for each in row["variants"]]
+    before = max((was for price, was in prices if price == lowest), default=0)
+    return ProductCard(
+        id=row["_id"],
+        slug=row["slug"],
+        title=msgspec.convert(row["title"], Words),
+        brand=row["brand"],
+        category_id=row["category_id"],
+        tags=row["tags"],
+        picture=msgspec.convert(row["pictures"][0], Picture) if row["pictures"] else None,
+        price=Money(lowest, currency),
+        compare_at=Money(before, currency) if before > lowest else None,
+        from_price=any(price > lowest for price, _ in prices),
+        variants=len(prices),
+    )
+
+
+# ---- facets
+
+NOTHING = FacetsView(
+    counted=0,
+    complete=True,
+    brands=[],
+    tags=[],
+    categories=[],
+    attributes={},
+    price=PriceRange(lowest=None, highest=None),
+)
+
+
+async def facets(search: Search) -> FacetsView:
+    """What the goods that were found have in common, and how many have it, among the newest FACETED."""
+    if not (search.words or search.filters or search.has_range):
+        return await facets_of_shelf(search.currency, search.category_id)
+    return await _counted(search)
+
+
+@cached(minutes=60, tags=lambda currency, category_id: [f"shelf:{category_id}" if category_id else "shelf"])
+async def facets_of_shelf(currency: str, category_id: str | None) -> FacetsView:
+    """The same of a category, or of all there is."""
+    return await _counted(Search(currency=currency, category_id=category_id))
+
+
+async def _counted(search: Search) -> FacetsView:
+    newest = _order("-created_at", search.currency)
+    conditions = [*map(_of_terms, search.words), *map(_of_terms, search.filters)]
+    if search.has_range:
+        conditions.append(_of_price(search))
+    if conditions:
+        come = await _fitting(search, newest, None, conditions, FACETED + 1)
+        ids = [id for _, id in come.places]
+        complete = len(ids) <= FACETED and come.stopped is None
+    else:
+        rows = await _in_order(newest, {"shelves": search.shelf}, None, search, FACETED + 1, ID)
+        ids = [row["_id"] for row in rows]
+        complete = len(ids) <= FACETED
+    return await _facets_of(ids[:FACETED], complete, search.currency)
+
+
+async def _facets_of(ids: list[str], complete: bool, currency: str) -> FacetsView:
+    price = {"_id": None, "low": {"$min": f"$lowest.{currency}"}, "high": {"$max": f"$lowest.{currency}"}}
+    pipeline: list[Row] = [
+        {"$match": {"_id": {"$in": ids}}},
+        {
+            "$facet": {
+                "brands": [{"$match": {"brand": {"$ne": ""}}}, *_most("$brand")],
+                "tags": [{"$unwind": "$tags"}, *_most("$tags")],
+                "categories": [{"$unwind": "$category_ids"}, *_most("$category_ids")],
+                "attributes": [
+                    {"$project": {"each": {"$objectToArray": "$attributes"}}},
+                    {"$unwind": "$each"},
+                    *_most({"name": "$each.k", "value": "$each.v"}),
+                ],
+                "price": [{"$group": price}],
+            }
+        },
+    ]
+    cursor = await products.raw.aggregate(pipeline, maxTimeMS=PATIENCE, session=session())
+    found = (await cursor.to_list())[0]
+    by_name: dict[str, list[Count]] = {}
+    for row in found["attributes"]:
+        by_name.setdefault(row["_id"]["name"], []).append(Count(value=row["_id"]["value"], count=row["count"]))
+    low, high = (found["price"][0][end] for end in ("low", "high")) if found["price"] else (None, None)
+    return FacetsView(
+        counted=len(ids),
+        complete=complete,
+        brands=_named(found["brands"]),
+        tags=_named(found["tags"]),
+        categories=_named(found["categories"]),
+        attributes=dict(sorted(by_name.items())),
+        price=PriceRange(lowest=Money(low, currency) if low else None, highest=Money(high, currency) if high else None),
+    )
+
+
+def _most(by: Any) -> list[Row]:
+    """The most frequent values; of equals the first by name, so that the same goods give the same answer."""
+    return [
+        {"$group": {"_id": by, "count": {"$sum": 1}}},
+        {"$sort": {"count": -1, "_id": 1}},
+        {"$limit": MOST_COUNTS},
+    ]
+
+
+def _named(rows: list[Row]) -> list[Count]:
+    return [Count(value=row["_id"], count=row["count"]) for row in rows]

@@ -1,0 +1,1 @@
+"""Decisions and problems: no database, no clock, no await."""

@@ -1,0 +1,1 @@
+"""What goes over the wire: forms come in, views go out."""

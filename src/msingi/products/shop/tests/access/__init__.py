@@ -1,0 +1,1 @@
+"""Who may do what: a table for each noun, and test_access.py makes one of them all."""
