@@ -22,6 +22,7 @@ from msingi.checks.running import NAMES, run
 @click.option(
     "--require", default="", help="What the server may not leave out: all, or names such as organisations,openid."
 )
+@click.option("--sandbox", default="", help="Where the payment sandbox is that the server asks for money.")
 def check(
     name: str,
     url: str,
@@ -33,10 +34,11 @@ def check(
     only: str,
     smtp: int | None,
     require: str,
+    sandbox: str,
 ) -> None:
     """Check from outside whether a server keeps the contract in docs/contracts/NAME.md."""
     admin = (admin_email, admin_password) if admin_email else None
     wanted = frozenset(filter(None, require.replace(" ", "").split(",")))
     who: dict[str, Any] = {"accounts_url": accounts_url, "admin": admin, "anonymous": anonymous}
-    code = run(name, url, as_json, **who, only=only, smtp=smtp, required=wanted)
+    code = run(name, url, as_json, **who, only=only, smtp=smtp, required=wanted, sandbox=sandbox)
     raise SystemExit(code)

@@ -25,6 +25,7 @@ PATIENCE = 30.0  # seconds that a slow server may take for one answer
 POLITENESS = 120.0  # the longest Retry-After that is waited for
 SHOWN = 300  # characters of a body that a report shows
 NO_BODY: Any = object()
+SECRET_HEADER = re.compile(r"^(authorization|cookie)$|-token$", re.IGNORECASE)  # never in a report
 
 
 class Failed(Exception):
@@ -185,9 +186,11 @@ class World:
     admin_password: str = ""
     smtp: Letters | None = None
     required: frozenset[str] = frozenset()
+    sandbox: str = ""
     places: "Places" = field(init=False)
     http: httpx.Client = field(init=False)
     offered: "dict[str, Answer]" = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)  # what several checks of a suite use
     at_the_end: list[Callable[[], object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -228,6 +231,12 @@ class World:
     def nobody(self) -> Caller:
         """Somebody who has not signed in."""
         return Caller(self.http, self.url)
+
+    def crowd(self, count: int) -> list[Caller]:
+        """Nobody in particular, from so many other places: for more at once than one caller's limit lets in."""
+        clients = [_http(Places(self.url)) for _ in range(count)]
+        self.at_the_end += [client.close for client in clients]
+        return [Caller(client, self.url) for client in clients]
 
     @cached_property
     def ann(self) -> Caller:
@@ -435,7 +444,7 @@ class Places(httpx.BaseTransport):
             return
         place = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}.{random.randint(1, 250)}"
         # Room for a hundred requests at once, so that nothing waits here when the server is to see a race.
-        limits = httpx.Limits(max_connections=120, max_keepalive_connections=40)
+        limits = httpx.Limits(max_connections=120, max_keepalive_connections=120)
         for one in self._transports:
             one.close()
         self._transports = [httpx.HTTPTransport(limits=limits, local_address=place if self.many else None)]
@@ -483,9 +492,7 @@ def _asked(
     method: str, path: str, params: dict[str, Any] | None, content: bytes | None, headers: dict[str, str] | None
 ) -> str:
     query = "?" + "&".join(f"{name}={value}" for name, value in params.items()) if params else ""
-    shown = "".join(
-        f" [{name}: {value}]" for name, value in (headers or {}).items() if name not in ("Authorization", "Cookie")
-    )
+    shown = "".join(f" [{name}: {value}]" for name, value in (headers or {}).items() if not SECRET_HEADER.search(name))
     body = f" {_short(content.decode('utf-8', 'replace'), 120)}" if content else ""
     return _without_secrets(_short(method + " " + path + query, 200) + shown[:200] + body)
 

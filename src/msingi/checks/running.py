@@ -6,15 +6,16 @@ from contextlib import ExitStack
 
 import httpx
 
-from msingi.checks import accounts, notes, report, tasks
+from msingi.checks import accounts, notes, report, shop, tasks
 from msingi.checks.harness import SUITES, CannotRun, Failed, Result, Skipped, World, admin_in, try_one
 from msingi.checks.letters import Letters, PortTaken
 
-NAMES = ("accounts", "notes", "tasks")
+NAMES = ("accounts", "notes", "tasks", "shop")
 FIRST = {
     accounts.__name__: "/.well-known/jwks.json",
     notes.__name__: "/v1/notes",
     tasks.__name__: "/v1/tasks/projects",
+    shop.__name__: "/v1/shop/products",
 }
 
 
@@ -29,6 +30,7 @@ def run(
     only: str = "",
     smtp: int | None = None,
     required: frozenset[str] = frozenset(),
+    sandbox: str = "",
 ) -> int:
     """Check a server from outside and print what came of it: 0 all passed, 1 some failed, 2 it could not be run.
 
@@ -36,6 +38,8 @@ def run(
     that need one; without it the environment's `MSINGI_CHECK_ADMIN=address:password` is looked at. `anonymous` is for a
     server without sign-in. `only` runs the checks whose title has this in it. `smtp` is a port to receive letters on;
     without it what needs letters is skipped. `required` names the parts that the server may not leave out, or `all`.
+    `sandbox` is the address of the stand-in of the payment providers that the server asks for money; without it what
+    needs money to move is skipped.
     """
     email, password = admin or admin_in(os.environ)
     try:
@@ -43,7 +47,9 @@ def run(
         with ExitStack() as open_until_then:
             letters = open_until_then.enter_context(Letters(smtp)) if smtp else None
             where = url.rstrip("/"), (accounts_url or url).rstrip("/")
-            world = open_until_then.enter_context(World(*where, anonymous, email, password, letters, required))
+            world = open_until_then.enter_context(
+                World(*where, anonymous, email, password, letters, required, sandbox.rstrip("/"))
+            )
             prepare(name, world)
             return report.show(name, url, results(name, world, only), as_json)
     except CannotRun as reason:
