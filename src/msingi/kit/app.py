@@ -162,9 +162,7 @@ async def _lifespan(settings: Settings, products: Sequence[Product], parts: Mapp
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await drain.end(running)
             log.info("web_stopped")
 
 

@@ -11,7 +11,7 @@ import faulthandler
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import structlog
@@ -60,6 +60,22 @@ async def race(work: Coroutine[Any, Any, T]) -> T | None:
     finally:
         end.cancel()
         task.cancel()
+
+
+async def end(tasks: Iterable["asyncio.Future[Any]"], again: float = 5.0) -> None:
+    """Cancel tasks and wait until they have ended; those that have not after `again` seconds are told once more.
+
+    A cancellation can get lost: before Python 3.12 `asyncio.wait_for`, through which the database's driver waits, gives
+    its result instead if that came at the same moment. Whoever waited for such a task waited for ever.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=again)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # looked at, so that nobody is warned of it
 
 
 def install(notice: float = NOTICE) -> None:

@@ -10,7 +10,7 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from msingi.kit import state
+from msingi.kit import drain, state
 from msingi.kit.ids import new_id
 
 log = structlog.get_logger("leases")
@@ -35,8 +35,7 @@ async def holding(name: str, act: Callable[[], Coroutine[Any, Any, None]], secon
         await work
         return True
     finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        await drain.end([work])
         with suppress(PyMongoError):
             await _leases().delete_one({"_id": name, "holder": holder})
 

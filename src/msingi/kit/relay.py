@@ -17,7 +17,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure, PyMongoError
 from redis.exceptions import RedisError
 
-from msingi.kit import leases, observe, state
+from msingi.kit import drain, leases, observe, state
 from msingi.kit.db import CARRIED, TOLD, Row
 from msingi.kit.events import unload, unload_all
 from msingi.kit.ids import new_id
@@ -99,8 +99,7 @@ async def _follow(stream: AsyncChangeStream[Row]) -> None:
         while True:
             await _carry_batch(await _next_batch(waiting))
     finally:
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        await drain.end([reader])
 
 
 async def _read(stream: AsyncChangeStream[Row], waiting: "asyncio.Queue[Row | PyMongoError]") -> None:

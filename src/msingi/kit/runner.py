@@ -15,7 +15,7 @@ import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from redis.exceptions import RedisError
 
-from msingi.kit import observe, state
+from msingi.kit import drain, observe, state
 from msingi.kit.clock import now
 from msingi.kit.db import Row, session
 from msingi.kit.ids import new_id
@@ -52,12 +52,9 @@ class Runner:
                     await self._round()
                 while self.running:
                     await asyncio.wait(self.running)
-                for helper in helpers:
-                    helper.cancel()
+                await drain.end(helpers)
         finally:
-            for task in self.running:
-                task.cancel()
-            await asyncio.gather(*self.running, return_exceptions=True)
+            await drain.end(self.running)
 
     def stop(self) -> None:
         """Claim no more; `run` then ends when the jobs under way are done."""

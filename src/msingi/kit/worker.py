@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from msingi.kit import audit_chain, data_keys, files, mail, relay, resealing, state
+from msingi.kit import audit_chain, data_keys, drain, files, mail, relay, resealing, state
 from msingi.kit.config import Settings
 from msingi.kit.events import Hearer, unload_all
 from msingi.kit.hearing import Hearing, catch_up, look_for_gaps
@@ -51,9 +51,7 @@ async def run(products: Sequence[Hearer], stop: asyncio.Event, grace: float = GR
             part.stop()
         await asyncio.wait(finishing, timeout=grace)
     finally:
-        for task in (*finishing, *others):
-            task.cancel()
-        await asyncio.gather(*finishing, *others, return_exceptions=True)
+        await drain.end([*finishing, *others])
         log.info("worker_stopped")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from msingi.kit import breaker, state, unit
+from msingi.kit import breaker, drain, state, unit
 
 STREAM = "live"
 KEPT = 20_000  # messages that the stream holds, about
@@ -66,8 +66,7 @@ class Teller:
     async def aclose(self) -> None:
         """The process ends: what could not be said by now is not said."""
         if self.task:
-            self.task.cancel()
-            await asyncio.wait({self.task})
+            await drain.end([self.task])
 
     async def _send(self) -> None:
         while self.waiting:

@@ -151,3 +151,24 @@ async def test_one_who_fails_to_leave_keeps_nobody_else(stopping: drain.Draining
     await stopping.task
     assert told == ["left"]
     assert drain.draining()
+
+
+async def test_a_task_that_a_cancellation_got_lost_in_is_told_once_more() -> None:
+    lost: list[str] = []
+
+    async def deaf() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            lost.append("the first")
+        await asyncio.sleep(60)
+
+    async def broken() -> None:
+        raise ValueError("of its own")
+
+    tasks = [asyncio.create_task(deaf()), asyncio.create_task(broken())]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await drain.end(tasks, again=0.05)
+    assert lost == ["the first"]
+    assert all(task.done() for task in tasks)
