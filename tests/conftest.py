@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
+from tests.chromium import launched
 from tests.serving import Served, own_databases, serving
 
 
@@ -18,6 +20,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def served_house(served: Served) -> str:
     """The address of that house."""
     return served.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one."""
+    with launched() as running:
+        yield running
 
 
 @pytest.fixture(params=["accounts", "notes", "tasks", "shop"])

@@ -8,11 +8,11 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, expect
 from tests.serving import Served
-from tests.test_console import PHONE, Visit, browser, visit
+from tests.test_console import PHONE, Visit, visit
 
 from msingi.kit import clock
 
-__all__ = ["browser", "visit"]
+__all__ = ["visit"]
 PATHS = [
     *("/account", "/account/security", "/account/sessions", "/account/connections", "/account/api-keys/new"),
     *("/account/organisations", "/account/organisations/farm", "/account/activity", "/account/data"),

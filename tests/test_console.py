@@ -2,21 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from tests.serving import Served, wait_until
 
 from msingi import catalog
 
-CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-QUIET = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-]
 FOCUS = """() => {
   const element = document.activeElement, style = getComputedStyle(element);
   const text = element.innerText.trim() || element.getAttribute("aria-label") || "";
@@ -25,16 +19,6 @@ FOCUS = """() => {
 PHONE = {"width": 360, "height": 740}
 READERS = {"/docs": ".opblock", "/docs/redoc": "[id^='tag/']", "/docs/scalar": ".section"}
 POLICY_WORKS = re.compile("Content Security Policy|'script-src' was not explicitly set")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for path in CHROMIUMS if Path(path).exists()), None)
-    assert found, "these tests need a Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=QUIET)
-        yield running
-        running.close()
 
 
 class Visit:

@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.serving import Served
-from tests.test_console import PHONE, Visit, browser, visit
+from tests.test_console import PHONE, Visit, visit
 
-__all__ = ["browser", "visit"]
+__all__ = ["visit"]
 
 PLACES = [
     *("/admin/users", "/admin/users/ann", "/admin/users/ann/edit", "/admin/roles", "/admin/roles/admin/permissions"),

@@ -8,22 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from tests.serving import Served, own_databases, serving
-from tests.test_console import CHROMIUMS, QUIET
 
 CHALLENGE = "c" * 43
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for path in CHROMIUMS if Path(path).exists()), None)
-    assert found, "these tests need a Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=QUIET)
-        yield running
-        running.close()
 
 
 @contextmanager

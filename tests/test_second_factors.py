@@ -6,15 +6,14 @@ WebAuthn wants a name and no number, so this house is at http://localhost.
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pyotp
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
+from tests.chromium import launched
 from tests.serving import Served, own_databases, serving
-from tests.test_console import CHROMIUMS, QUIET
 
 from msingi import preflight
 from msingi.kit import clock
@@ -49,10 +48,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def page(house: Served) -> Iterator[Page]:
     """A browser whose computer has an authenticator; at the end nothing was complained of."""
-    found = next((path for path in CHROMIUMS if Path(path).exists()), None)
-    assert found, "these tests need a Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
+    with launched() as browser:
         context = browser.new_context(base_url=house.settings.base_url, locale="en-GB")
         page, complaints = context.new_page(), list[str]()
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -61,8 +57,7 @@ def page(house: Served) -> Iterator[Page]:
         devices.send("WebAuthn.enable")
         devices.send("WebAuthn.addVirtualAuthenticator", {"options": HAS})
         yield page
-        browser.close()
-        assert complaints == []
+    assert complaints == []
 
 
 def asked(client: httpx.Client, path: str, **form: Any) -> Any:

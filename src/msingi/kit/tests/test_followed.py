@@ -1,9 +1,8 @@
 """Collections that processes hold in memory: read at the start, followed from then on, and never opened by a fault."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from time import monotonic
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from msingi.kit.actors import permissions_of
 from msingi.kit.roles import Role
 from msingi.kit.state import State
 from msingi.kit.testing import test_settings
+from msingi.kit.tests.waiting import beside, until
 from msingi.kit.unit import atomic
 
 GUARDS = frozenset({"guard"})
@@ -35,31 +35,12 @@ def granted() -> None:
     actors.grant("guard", ["gate:open"])
 
 
-@asynccontextmanager
-async def watching() -> AsyncIterator[None]:
-    task = asyncio.create_task(followed.run_watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(holds: Callable[[], Any], seconds: float = 5) -> float:
-    began = monotonic()
-    while not holds():
-        assert monotonic() - began < seconds, "it did not come to hold in time"
-        await asyncio.sleep(0.005)
-    return monotonic() - began
-
-
 def test_what_the_code_grants_holds_until_somebody_changes_it() -> None:
     assert permissions_of(GUARDS) == {"gate:open"}
 
 
 async def test_a11_what_another_process_writes_is_known_within_a_second() -> None:
-    async with watching():
+    async with beside(followed.run_watch):
         raw = roles.roles.raw
         await asyncio.sleep(0)
         waits = []

@@ -6,10 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -20,6 +19,7 @@ from msingi.kit.ids import new_id
 from msingi.kit.revocations import fresh, is_revoked, revoke
 from msingi.kit.state import State
 from msingi.kit.testing import test_settings
+from msingi.kit.tests.waiting import beside, until
 from msingi.kit.unit import atomic
 
 ANN = Actor(id="ann", session="phone", version=2)
@@ -33,23 +33,9 @@ async def prepared(running: State) -> None:
 @asynccontextmanager
 async def watching() -> AsyncIterator[None]:
     """This process follows the revocations, and has caught up."""
-    task = asyncio.create_task(revocations.run_watch())
-    try:
+    async with beside(revocations.run_watch):
         await until(fresh)
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(holds: Callable[[], Any], seconds: float = 5) -> float:
-    """Wait until it holds; returns for how many seconds. Fails after `seconds`."""
-    began = monotonic()
-    while not holds():
-        assert monotonic() - began < seconds, "it did not come to hold in time"
-        await asyncio.sleep(0.005)
-    return monotonic() - began
 
 
 revoke_now = atomic(revoke)
