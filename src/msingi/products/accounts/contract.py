@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from msingi.kit.events import Event
-from msingi.kit.peers import Question
+from msingi.kit.peers import NobodyAnswers, Question
 
 
 class UserRegistered(Event, frozen=True, tag="accounts.registered"):
@@ -88,6 +88,14 @@ async def people(ids: Iterable[str]) -> list[Person]:
     """Those of these who have an account, in no order. Raises NobodyAnswers where accounts is not running."""
     wanted = sorted(set(ids))
     return await PEOPLE.ask(ids=wanted) if wanted else []
+
+
+async def known_people(ids: Iterable[str]) -> list[Person] | None:
+    """Those of these who have an account; None where nobody knows, since accounts is not running."""
+    try:
+        return await people(ids)
+    except NobodyAnswers:
+        return None
 
 
 class Belonging(Struct, frozen=True):

@@ -5,8 +5,7 @@ import structlog
 from msingi.kit.events import on
 from msingi.kit.jobs import cron, job
 from msingi.kit.mail import BadAddress
-from msingi.products.accounts.contract import Person, UserErased
-from msingi.products.tasks import queries
+from msingi.products.accounts.contract import Person, UserErased, known_people
 from msingi.products.tasks.actions import members, projects, reminders
 from msingi.products.tasks.contract import MemberRemoved, ProjectRemoved, ReminderPastDue
 
@@ -17,7 +16,7 @@ log = structlog.get_logger("tasks")
 async def remind() -> None:
     """Write the letters whose time has come. Run twice, or at once, it writes each of them once."""
     while found := await reminders.due():
-        known = await queries.known_people([each.user_id for each in found])
+        known = await known_people([each.user_id for each in found])
         if known is None:
             log.warning("reminders_wait", reason="accounts is not running here", waiting=len(found))
             return

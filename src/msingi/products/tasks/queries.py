@@ -9,9 +9,8 @@ import msgspec
 from msingi.kit.auth import Actor
 from msingi.kit.db import Page, Paging, Where
 from msingi.kit.errors import NotFound
-from msingi.kit.peers import NobodyAnswers
 from msingi.kit.search import best_first, words_of
-from msingi.products.accounts.contract import Person, people
+from msingi.products.accounts.contract import known_people
 from msingi.products.tasks import rules
 from msingi.products.tasks.models import (
     Comment,
@@ -101,14 +100,6 @@ def shown_member(each: Member, name: str | None = None) -> MemberView:
 
 async def all_members(project_id: str) -> list[Member]:
     return await members.many({"project_id": project_id}, sort=[("created_at", 1), ("_id", 1)])
-
-
-async def known_people(ids: Sequence[str]) -> list[Person] | None:
-    """Those of these who have an account; None where nobody knows, since accounts is not running."""
-    try:
-        return await people(ids)
-    except NobodyAnswers:
-        return None
 
 
 # ---- tasks

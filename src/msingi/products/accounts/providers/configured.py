@@ -1,6 +1,5 @@
 """The providers that the environment names."""
 
-import re
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -64,8 +63,3 @@ def named(text: str) -> tuple[Provider, ...]:
     if twice:
         raise ValueError(f"named twice: {', '.join(twice)}")
     return tuple(each.provider() for each in listed)
-
-
-def is_safe(address: str) -> bool:
-    """Whether an address of a provider's may be opened or shown."""
-    return re.match(SAFE, address) is not None

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from msingi.kit import db, mail, unit
+from msingi.kit.again import until_it_fits
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
-from msingi.kit.errors import AlreadyExists, Busy, NotFound, Stale
+from msingi.kit.errors import AlreadyExists, NotFound, Stale
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts.contract import Person
 from msingi.products.shop.models.carts import GUESTS_KEPT, Cart, carts
@@ -23,7 +24,6 @@ from msingi.products.shop.rules import carts as rules
 from msingi.products.shop.rules.coupons import CouponRefused, normal, refused_by_itself
 
 R = TypeVar("R")
-TRIES = 40
 TOKEN_BYTES = 32
 CHANGING = ("currency", "lines", "coupons", "reminded_at")
 Change = Callable[[Cart], Awaitable[Cart]]
@@ -141,7 +141,7 @@ async def _change(actor: Actor | None, token: str | None, if_match: int | None, 
             return Written(await _save(changed, known.version))
         return Written(await _add(replace(changed, version=1)), None if actor else fresh)
 
-    return await _until_it_fits(write, if_match)
+    return await until_it_fits(write, if_match)
 
 
 def _id_of(actor: Actor | None, token: str) -> str:
@@ -158,25 +158,14 @@ async def _save(cart: Cart, version: int) -> Cart:
 
 @guarded
 async def _add(cart: Cart) -> Cart:
-    return await carts.add(replace(cart, expires_at=_expiry(cart)))
+    try:
+        return await carts.add(replace(cart, expires_at=_expiry(cart)))
+    except AlreadyExists:
+        raise Stale from None  # another request of theirs made it at this moment
 
 
 def _expiry(cart: Cart) -> datetime | None:
     return None if cart.owner_id is not None else now() + timedelta(seconds=GUESTS_KEPT)
-
-
-async def _until_it_fits(act: Callable[[], Awaitable[R]], if_match: int | None = None) -> R:
-    """Do it again when another writer was faster, unless the caller decided on a version. Raises Stale, Busy."""
-    for _ in range(TRIES):
-        try:
-            return await act()
-        except AlreadyExists:
-            if if_match is not None:
-                raise Stale from None
-        except Stale:
-            if if_match is not None:
-                raise
-    raise Busy(retry_after=1)
 
 
 # ---- at sign-in
@@ -188,7 +177,7 @@ async def merge(actor: Actor | None, token: str | None) -> None:
         return
     noted = unit.journal.set(None)  # it is no step of a request: done again, it finds nothing to merge
     try:
-        await _until_it_fits(lambda: _merge(actor, token))
+        await until_it_fits(lambda: _merge(actor, token))
     finally:
         unit.journal.reset(noted)
 

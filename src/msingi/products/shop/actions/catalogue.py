@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from msingi.kit.again import until_it_fits
 from msingi.kit.db import session
-from msingi.kit.errors import Busy, NotFound, Stale
+from msingi.kit.errors import NotFound, Stale
 from msingi.kit.events import emit
 from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic, guarded
@@ -24,9 +25,6 @@ from msingi.products.shop.models.catalogue import (
 )
 from msingi.products.shop.rules import catalogue as rules
 from msingi.products.shop.schemas.catalogue import NewProduct, NewVariant, ProductPatch, VariantPatch
-
-TRIES = 40
-
 
 # ---- products
 
@@ -189,15 +187,13 @@ async def _on_the_newest(
     product_id: str, if_match: int | None, act: Callable[[Product], Awaitable[Product]]
 ) -> Product:
     """Do `act` with a product; if another writer was faster, with what that one left, unless a version was named."""
-    for _ in range(TRIES):
+
+    async def once() -> Product:
         product = await products.get(product_id)
         rules.check_version(product, if_match)
-        try:
-            return await act(product)
-        except Stale:
-            if if_match is not None:
-                raise
-    raise Busy(retry_after=1)
+        return await act(product)
+
+    return await until_it_fits(once, if_match, losing=Stale)
 
 
 async def _free_slug(slug: str) -> str:

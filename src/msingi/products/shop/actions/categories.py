@@ -4,11 +4,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from msingi.kit.errors import Busy, Stale
+from msingi.kit.again import until_it_fits
+from msingi.kit.errors import Stale
 from msingi.kit.ids import new_id
 from msingi.kit.search import words_of
 from msingi.kit.unit import atomic, guarded
-from msingi.products.shop.actions.catalogue import TRIES, hold_category, save, words
+from msingi.products.shop.actions.catalogue import hold_category, save, words
 from msingi.products.shop.models.catalogue import Category, Synonym, categories, products, synonyms
 from msingi.products.shop.queries import catalogue as queries
 from msingi.products.shop.rules import catalogue as rules
@@ -34,16 +35,14 @@ async def edit(category_id: str, patch: CategoryPatch, if_match: int | None) -> 
     given = patch.given()
     if "name" in given:
         given["name"] = words(given["name"])
-    for _ in range(TRIES):
+
+    async def once() -> Category:
         category = await queries.category(category_id)
         rules.check_version(category, if_match)
         changes = {name: value for name, value in given.items() if getattr(category, name) != value}
-        try:
-            return await _change(category, changes) if changes else category
-        except Stale:
-            if if_match is not None:
-                raise
-    raise Busy(retry_after=1)
+        return await _change(category, changes) if changes else category
+
+    return await until_it_fits(once, if_match, losing=Stale)
 
 
 @atomic

@@ -9,9 +9,11 @@ room. Each write knows itself again, so that doing it twice does nothing the sec
 from collections.abc import Sequence
 from typing import Any
 
+from msingi.kit.again import until_it_fits
 from msingi.kit.db import Collection, Row, plain
-from msingi.kit.errors import AlreadyExists, Busy, NotFound, Stale
+from msingi.kit.errors import AlreadyExists, NotFound, Stale
 from msingi.kit.unit import guarded, repeatable
+from msingi.products.shop.models.holds import until_in
 from msingi.products.shop.models.pricing import Coupon, PersonalUse, coupons, personal_uses
 from msingi.products.shop.queries.pricing import held_by_others, standings, use_id
 from msingi.products.shop.rules.coupons import (
@@ -75,7 +77,7 @@ async def _take(
     others, room = held_by_others(order_id), _has_room(order_id, limit)
     late = _filtered(order_id, {"$gt": ["$$each.until", {"$subtract": ["$$NOW", LATE]}]})
     kept = {"$cond": [{"$lt": [{"$size": late}, MOST_WAITING]}, late, others]}
-    mine = {"order_id": {"$literal": order_id}, "until": {"$add": ["$$NOW", seconds * 1000]}}
+    mine = {"order_id": {"$literal": order_id}, "until": until_in(seconds)}
     fits = {"$and": [room, is_open, {"$lt": [{"$size": others}, MOST_WAITING]}]}
     try:
         await _set(store, id, {"uses": {"$concatArrays": [kept, [mine]]}}, fits)
@@ -227,7 +229,8 @@ async def add(form: NewCoupon) -> Coupon:
 
 async def edit(code: str, form: CouponPatch, if_match: int | None) -> Coupon:
     """Change a coupon. What it was weighed with must still be so when it is written; holds may come meanwhile."""
-    for _ in range(TRIES):
+
+    async def once() -> Coupon:
         known = await coupons.get(code)
         if if_match is not None and known.version != if_match:
             raise Stale
@@ -236,12 +239,9 @@ async def edit(code: str, form: CouponPatch, if_match: int | None) -> Coupon:
             return known
         check_coupon(_changed(known, changes))
         when = {"version": if_match} if if_match is not None else plain(unchanged(known))
-        try:
-            return await _edit(code, changes, when)
-        except Stale:
-            if if_match is not None:
-                raise
-    raise Busy(retry_after=1)
+        return await _edit(code, changes, when)
+
+    return await until_it_fits(once, if_match, losing=Stale, tries=TRIES)
 
 
 def _changed(known: Coupon, changes: dict[str, Any]) -> Coupon:

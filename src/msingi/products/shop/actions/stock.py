@@ -21,6 +21,7 @@ from msingi.kit.errors import Busy, NotFound, Stale
 from msingi.kit.events import emit
 from msingi.kit.unit import atomic, repeatable
 from msingi.products.shop.contract import Movement, StockMoved, StockRanLow
+from msingi.products.shop.models.holds import until_in
 from msingi.products.shop.models.orders import Allocation
 from msingi.products.shop.models.stock import (
     MovementRow,
@@ -34,7 +35,6 @@ from msingi.products.shop.models.stock import (
     place_of,
     stock_id,
     stocks,
-    until_in,
 )
 from msingi.products.shop.queries import stock as queries
 from msingi.products.shop.rules.stock import (

@@ -5,9 +5,9 @@ import structlog
 from msingi.kit.events import on
 from msingi.kit.jobs import cron, job
 from msingi.kit.mail import BadAddress
-from msingi.products.accounts.contract import Person, UserErased
+from msingi.products.accounts.contract import Person, UserErased, known_people
 from msingi.products.shop.actions import carts
-from msingi.products.shop.queries.carts import abandoned, known_people
+from msingi.products.shop.queries.carts import abandoned
 
 log = structlog.get_logger("shop")
 

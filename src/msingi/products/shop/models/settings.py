@@ -5,7 +5,6 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 Secret = Annotated[str, Meta(extra={"secret": True})]
-Percent = Annotated[int, Meta(ge=0, le=100)]
 
 
 class ShopSettings(Struct, frozen=True, kw_only=True):

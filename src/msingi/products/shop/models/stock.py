@@ -6,14 +6,14 @@ what can still be sold is `on_hand - allocated - (the holds that have not ended)
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from msingi.kit.db import Collection, Doc, Index
 from msingi.products.shop.contract import Movement
+from msingi.products.shop.models.holds import Expression, live
 
-Expression = dict[str, Any]
 Level = Literal["in_stock", "few", "none"]  # what guests are told
 Count = Annotated[int, Meta(ge=0)]  # the database itself refuses less than nothing
 
@@ -105,9 +105,7 @@ UNSOLD: Expression = {"$subtract": ["$on_hand", "$allocated"]}
 
 def live_holds(but: str = "") -> Expression:
     """The holds that have not ended, without those of the order `but`."""
-    lives: Expression = {"$gt": ["$$this.until", "$$NOW"]}
-    others: Expression = {"$ne": ["$$this.order_id", {"$literal": but}]}
-    return {"$filter": {"input": "$holds", "cond": {"$and": [others, lives]} if but else lives}}
+    return live("$holds", but)
 
 
 def held(but: str = "") -> Expression:
@@ -133,8 +131,3 @@ def has_room(quantity: int, order_id: str, most: int) -> Expression:
     others = {"others": live_holds(order_id)}
     enough = {"$gte": [{"$subtract": [UNSOLD, {"$sum": "$$others.quantity"}]}, quantity]}
     return {"$expr": {"$let": {"vars": others, "in": {"$and": [enough, {"$lt": [{"$size": "$$others"}, most]}]}}}}
-
-
-def until_in(seconds: int) -> Expression:
-    """So many seconds from now."""
-    return {"$add": ["$$NOW", seconds * 1000]}

@@ -1,6 +1,5 @@
 """What is in a cart, with the prices and the stock of now."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -9,8 +8,6 @@ import msgspec
 from msingi.kit import state
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
-from msingi.kit.peers import NobodyAnswers
-from msingi.products.accounts.contract import Person, people
 from msingi.products.shop.models.carts import Cart, CartLine, carts
 from msingi.products.shop.models.pricing import ShippingMethod, personal_uses
 from msingi.products.shop.models.settings import ShopSettings
@@ -142,14 +139,6 @@ async def abandoned() -> list[Cart]:
     }
     wanted = {"owner_id": {"$type": "string"}, "reminded_at": None, "updated_at": since, "lines.0": {"$exists": True}}
     return await carts.many(wanted, sort=[("updated_at", 1)], limit=200)
-
-
-async def known_people(ids: Sequence[str]) -> list[Person] | None:
-    """Those of these who have an account; None where nobody knows, since accounts is not running."""
-    try:
-        return await people(ids)
-    except NobodyAnswers:
-        return None
 
 
 async def person(user_id: str) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from msingi.kit.auth import Actor, lacks_second_factor
 from msingi.kit.db import Page, Paging, View, Where
 from msingi.kit.errors import NotFound
 from msingi.kit.payments.models import Payment, payments
-from msingi.kit.peers import NobodyAnswers
-from msingi.products.accounts.contract import Person, people
+from msingi.products.accounts.contract import Person, known_people
 from msingi.products.shop.models.orders import Entry, Invoice, Order, Shipment, Tax, invoices, orders
 from msingi.products.shop.models.settings import ShopSettings
 from msingi.products.shop.queries import carts
@@ -248,10 +247,7 @@ async def database_now() -> datetime:
 
 async def known(user_id: str) -> Person | None:
     """What accounts says of somebody; None if they are gone, or nobody can tell."""
-    try:
-        found = await people([user_id])
-    except NobodyAnswers:
-        return None
+    found = await known_people([user_id])
     return found[0] if found else None
 
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from msingi.kit.db import Page, Paging, Row, Where
+from msingi.products.shop.models.holds import live
 from msingi.products.shop.models.pricing import (
     Coupon,
     ShippingMethod,
@@ -85,9 +86,7 @@ async def standings(codes: Sequence[str], person: str | None, order_id: str = ""
 
 def held_by_others(order_id: str) -> Row:
     """An expression: the holds that have not ended, without those of this order."""
-    live = {"$gt": ["$$each.until", "$$NOW"]}
-    others = {"$ne": ["$$each.order_id", {"$literal": order_id}]}
-    return {"$filter": {"input": "$uses", "as": "each", "cond": {"$and": [live, others]}}}
+    return live("$uses", order_id)
 
 
 class _Own(Struct):

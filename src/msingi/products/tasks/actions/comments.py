@@ -1,9 +1,9 @@
 """What people say about a task."""
 
+from msingi.kit.again import on_the_newest
 from msingi.kit.errors import allow
 from msingi.kit.unit import guarded
 from msingi.products.tasks import rules
-from msingi.products.tasks.actions.again import on_the_newest
 from msingi.products.tasks.actions.telling import tell
 from msingi.products.tasks.models import Comment, Member, comments
 from msingi.products.tasks.queries import SeenTask

@@ -1,12 +1,12 @@
 """Completing a task; and the task that follows, once, if it comes again."""
 
+from msingi.kit.again import on_the_newest
 from msingi.kit.clock import now
 from msingi.kit.errors import allow
 from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic, guarded
 from msingi.products.tasks import queries, rules
 from msingi.products.tasks.actions import reminders as reminding
-from msingi.products.tasks.actions.again import on_the_newest
 from msingi.products.tasks.actions.telling import tell
 from msingi.products.tasks.contract import TaskCompleted
 from msingi.products.tasks.models import Task, tasks

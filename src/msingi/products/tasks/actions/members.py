@@ -1,10 +1,11 @@
 """Who is in a project, and as what."""
 
+from msingi.kit.again import until_it_fits
 from msingi.kit.errors import allow
 from msingi.kit.events import emit
 from msingi.kit.unit import atomic, guarded
+from msingi.products.accounts.contract import known_people
 from msingi.products.tasks import queries, rules
-from msingi.products.tasks.actions.again import until_it_fits
 from msingi.products.tasks.actions.projects import close, hand_over, member_of
 from msingi.products.tasks.actions.telling import tell_members_changed
 from msingi.products.tasks.contract import MemberRemoved
@@ -30,7 +31,7 @@ async def let_in(by: Member, user_id: str, role: Role, if_match: int | None) -> 
 async def _check_exists(user_id: str) -> None:
     """Raise NoSuchUser for an id that nobody has, as far as anybody here can tell."""
     rules.check_user_id(user_id)
-    if await queries.known_people([user_id]) == []:
+    if await known_people([user_id]) == []:
         raise rules.NoSuchUser
 
 

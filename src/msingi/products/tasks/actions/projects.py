@@ -3,6 +3,7 @@
 from typing import Any
 
 from msingi.kit import live
+from msingi.kit.again import on_the_newest
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
 from msingi.kit.db import Collection
@@ -10,7 +11,6 @@ from msingi.kit.errors import allow
 from msingi.kit.events import emit
 from msingi.kit.unit import atomic, guarded
 from msingi.products.tasks import queries, rules
-from msingi.products.tasks.actions.again import on_the_newest
 from msingi.products.tasks.actions.telling import topic
 from msingi.products.tasks.contract import ProjectRemoved
 from msingi.products.tasks.models import (

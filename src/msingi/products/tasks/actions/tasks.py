@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from msingi.kit.again import on_the_newest, until_it_fits
 from msingi.kit.auth import Actor
 from msingi.kit.clock import now
 from msingi.kit.errors import allow
@@ -11,7 +12,6 @@ from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic, guarded
 from msingi.products.tasks import queries, rules
 from msingi.products.tasks.actions import reminders as reminding
-from msingi.products.tasks.actions.again import on_the_newest, until_it_fits
 from msingi.products.tasks.actions.relations import check_fits_under, hold
 from msingi.products.tasks.actions.telling import tell
 from msingi.products.tasks.graph import reached
