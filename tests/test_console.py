@@ -228,6 +228,8 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(visit: Visit) -> 
 
 
 def background(page: Page) -> str:
+    """What the page is painted on, once its style sheets are there."""
+    page.wait_for_load_state()
     found: str = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return found
 
