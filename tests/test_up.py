@@ -69,7 +69,7 @@ class Run:
                 command = " ".join(each.cmdline())
             except psutil.Error:  # it has just died
                 continue
-            marks = {"mongod ": "mongo", "redis-server": "redis", "msingi.cli worker": "worker", "-m granian": "web"}
+            marks = {"mongod ": "mongo", "redis-server": "redis", "msingi.cli worker": "worker", "-m msingi.web": "web"}
             kind = next((kind for mark, kind in marks.items() if mark in command), None)
             if kind == "web" and each.ppid() != self.process.pid:
                 kind = "web process"

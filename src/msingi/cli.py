@@ -426,7 +426,7 @@ def granian(settings: Settings) -> list[str]:
         *(
             sys.executable,
             "-m",
-            "granian",
+            "msingi.web",
             "--interface",
             "asgi",
             "--host",
