@@ -31,7 +31,7 @@ async def elsewhere() -> AsyncIterator[Ask]:
         return int(await said(b"STATUS "))
 
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await said(b"READY")
         yield ask
     finally:
