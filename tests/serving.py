@@ -5,8 +5,9 @@ import re
 import secrets
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,10 +118,7 @@ class Served:
 
     def is_ready(self) -> bool:
         assert self.running["web"].poll() is None, self.logs()
-        try:
-            return httpx.get(f"{self.url}/ready", timeout=2, trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
+        return _answers(f"{self.url}/ready")
 
     def logs(self) -> str:
         """All that its processes have said."""
@@ -172,6 +170,37 @@ def serving(
     finally:
         for part in list(served.running):
             served.stop(part)
+
+
+@contextmanager
+def sandbox(folder: Path, told: Mapping[str, str], *options: str) -> Iterator[str]:
+    """The stand-in of payment providers as a process of its own, as `msingi up` starts it; its address."""
+    port = preflight.free_port("127.0.0.1")
+    with open(folder / "sandbox.log", "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "msingi.kit.payments.sandbox", "--port", str(port), *options],
+            env={**os.environ, **told, "MSINGI_ENV": "test"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _empty(settings: config.Settings) -> None:

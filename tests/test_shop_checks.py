@@ -4,21 +4,14 @@ Between the checks and the house stands a server that passes everything on, but 
 """
 
 import itertools
-import os
 import secrets
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from click.testing import CliRunner
-from tests.serving import Served, own_databases, serving, wait_until
+from tests.serving import Served, own_databases, sandbox, serving
 from tests.test_account_drills import Asked, Breaks, PassOn, Reply, asked_otherwise, changed, in_front_of, turned
 
 from msingi import preflight
@@ -57,8 +50,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "MSINGI_STRIPE_WEBHOOK_SECRET": secrets.token_hex(16),
         "MSINGI_ANONYMOUS_LIMIT": "300/minute",
         "MSINGI_MEMBER_LIMIT": "3000/minute",
+        "MSINGI_SHOP_PROMPTS_TO_PHONE": "10000/minute",  # the checks are many buyers, whose phones are few
     }
-    with sandbox(folder, told) as there:
+    with sandbox(folder, told, "--stripe-hook", f"{told['MSINGI_PUBLIC_URL']}/v1/shop/callbacks/cards") as there:
         more: dict[str, Any] = {**own_databases(56), **told, "MSINGI_SHOP_SANDBOX_URL": there}
         with serving(folder, **more, products=("accounts", "shop")) as served:
             house = House(served, there, {})
@@ -67,38 +61,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                     make(world)
                 house.kept.update(world.kept)
                 yield house
-
-
-@contextmanager
-def sandbox(folder: Path, told: dict[str, str]) -> Iterator[str]:
-    """The payment sandbox as a process of its own, as `msingi up` starts it; its address."""
-    port = preflight.free_port("127.0.0.1")
-    hook = f"{told['MSINGI_PUBLIC_URL']}/v1/shop/callbacks/cards"
-    with open(folder / "sandbox.log", "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "msingi.kit.payments.sandbox", "--port", str(port), "--stripe-hook", hook],
-            env={**os.environ, **told, "MSINGI_ENV": "test"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), 30)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 # ---- what is proven

@@ -120,16 +120,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         run.stop()
 
 
-def test_it_shows_its_steps_and_the_three_lines_work_as_printed(run: Run) -> None:
+def test_it_shows_its_steps_and_the_four_lines_work_as_printed(run: Run) -> None:
     for step in ("MongoDB is ready", "Redis is ready", "preparing collections", "starting the web server", "ready"):
         assert re.search(rf"^ +\d+\.\d s  .*{step}", run.said, re.MULTILINE), step
     assert all(f"{name}@msingi.test" in run.said for name in ("ann", "bob", "admin"))
     lines = [line for line in run.said.splitlines() if "curl " in line]
-    assert len(lines) == 3
+    assert len(lines) == 4
     done = subprocess.run(["bash", "-euc", "\n".join(lines)], capture_output=True, text=True, timeout=30, check=True)
-    made, listed = re.findall(r"\{.*?\}(?=\{\"items\"|$)", done.stdout)
+    made, listed, sold = re.findall(r"\{.*?\}(?=\{\"items\"|$)", done.stdout)
     assert json.loads(made)["title"] == "Milk"
     assert "Milk" in [note["title"] for note in json.loads(listed)["items"]]
+    assert 1 <= len(json.loads(sold)["items"]) <= 3
+    assert "four lines to try" in Path(__file__).parent.parent.joinpath("README.md").read_text("utf-8")
 
 
 def test_d4_its_secrets_are_for_their_owner_only(run: Run) -> None:

@@ -161,7 +161,7 @@ def _emptied(folder: Path) -> Path:
 
 
 def welcome(settings: Settings, password: str, folder: Path) -> str:
-    """What a newcomer needs next: an address, who to be, and three lines to try."""
+    """What a newcomer needs next: an address, who to be, and four lines to try."""
     base = settings.base_url
     sign_in = json.dumps({"email": "ann@msingi.test", "password": password}, separators=(",", ":"))
     note = '{"title":"Milk","body":"Two litres"}'
@@ -176,6 +176,7 @@ def welcome(settings: Settings, password: str, folder: Path) -> str:
     TOKEN=$(curl -s {base}/v1/accounts/sign-in -H 'Content-Type: application/json' -d '{sign_in}' | {cut})
     curl -s {base}/v1/notes -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{note}'
     curl -s {base}/v1/notes -H "Authorization: Bearer $TOKEN"
+    curl -s '{base}/v1/shop/products?q=chai&limit=3'
 
   Logs            {folder}/web.log, {folder}/worker.log
   Stop            Ctrl-C

@@ -57,7 +57,7 @@ def build(
     inner = Litestar(
         route_handlers=[
             *(route for product in products for route in [product.router(), *product.root_routes]),
-            *(live.sse_handler(product.name) for product in products if product.topics),
+            *(live.sse_handler(product.name, product.topics) for product in products if product.topics),
             *health.routes,
             *files.routes,
             *pages,

@@ -151,6 +151,7 @@ class Refusals:
     def __init__(self) -> None:
         self.kinds: dict[tuple[str, ...], _Refusal] = {}
         self.rest = 0
+        self.writing = asyncio.Lock()
 
     def start_over(self) -> None:
         """Forget: for tests, which empty the collections."""
@@ -158,7 +159,11 @@ class Refusals:
         self.rest = 0
 
     async def flush(self) -> None:
-        """Write it down. Raises PyMongoError, and then it is still known."""
+        """Write it down, also what another flush is just writing. Raises PyMongoError, and then it is still known."""
+        async with self.writing:
+            await self._write()
+
+    async def _write(self) -> None:
         kinds, rest = self.kinds, self.rest
         if not kinds:
             return

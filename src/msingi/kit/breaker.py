@@ -6,14 +6,14 @@ takes the other way at once, and a probe in the background looks every PAUSE sec
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
 from redis.exceptions import RedisError
 
 from msingi.kit import state
+from msingi.kit.patience import patient
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -23,7 +23,6 @@ PATIENCE = 0.05  # seconds that a question may take
 FAILURES = 3  # in a row
 PAUSE = 0.25  # seconds from one probe to the next
 AT_ONCE = 10  # questions under way: more would wait for this process and not for Redis. Patience begins with the turn
-TICKS = 5
 UNANSWERED = (RedisError, OSError, TimeoutError)
 
 
@@ -81,37 +80,10 @@ async def ask(question: Callable[[], Awaitable[T]], otherwise: D, *, patience: f
         if breaker.open:  # it opened while this one waited its turn
             return otherwise
         try:
-            async with _patient(patience or PATIENCE):
+            async with patient(patience or PATIENCE):
                 answer = await question()
         except UNANSWERED as error:
             breaker.failed(error)
             return otherwise
     breaker.succeeded()
     return answer
-
-
-@asynccontextmanager
-async def _patient(seconds: float) -> AsyncIterator[None]:
-    """Raise TimeoutError after so many seconds in which this process could have read the answer.
-
-    When the event loop stalls, its timers and the answer fall due together, and the timer would win. So time is
-    counted in TICKS, and a tick that came late is still only one.
-    """
-    loop = asyncio.get_running_loop()
-    left = TICKS
-    timer: asyncio.TimerHandle
-
-    def tick() -> None:
-        nonlocal left, timer
-        left -= 1
-        if left:
-            timer = loop.call_later(seconds / TICKS, tick)
-        else:
-            limit.reschedule(loop.time())
-
-    async with asyncio.timeout(None) as limit:
-        timer = loop.call_later(seconds / TICKS, tick)
-        try:
-            yield
-        finally:
-            timer.cancel()

@@ -23,7 +23,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     mongo_url: str = field(name="MONGO_URL", default="mongodb://127.0.0.1:27017/?replicaSet=rs0")
     redis_url: str = field(name="REDIS_URL", default="redis://127.0.0.1:6379/0")
     files: Annotated[str, Meta(min_length=1)] = field(name="MSINGI_FILES", default=".msingi/files")  # or s3://bucket
-    cdn_url: Annotated[str, Meta(pattern="^(https?://.+)?$")] = field(name="CDN_URL", default="")
+    cdn_url: Annotated[str, Meta(pattern=r"^(https?://[^\s;,'\"]+)?$")] = field(name="CDN_URL", default="")
     database: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,30}$")] = field(name="MSINGI_DATABASE", default="msingi")
     allowed_hosts: str = field(name="MSINGI_ALLOWED_HOSTS", default="")
     cors_origins: str = field(name="MSINGI_CORS_ORIGINS", default="")
@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     admin_second_factor: Literal["off", "required"] = field(name="MSINGI_ADMIN_SECOND_FACTOR", default="off")
     max_body: Annotated[int, Meta(ge=1024)] = field(name="MSINGI_MAX_BODY", default=1_000_000)
     processes: Annotated[int, Meta(ge=1)] = field(name="MSINGI_PROCESSES", default=2)  # web processes, all machines
+    # Whether addresses that users give may lead into our own network, to try it out: production refuses to start so.
+    fetch_inside: bool = field(name="MSINGI_FETCH_INSIDE", default=False)
     audit_days: Annotated[int, Meta(ge=1)] = field(name="MSINGI_AUDIT_DAYS", default=400)
     metrics_dir: str = field(name="PROMETHEUS_MULTIPROC_DIR", default="")
 
@@ -139,6 +141,8 @@ def _weak(loaded: Struct, environ: Mapping[str, str]) -> list[str]:
             faults.append(f"{each.encode_name} is too easy to guess; set one, for example: openssl rand -hex 32")
     if isinstance(loaded, Settings) and not (loaded.public_url or loaded.allowed_hosts):
         faults.append("MSINGI_PUBLIC_URL is missing: production must know under which address it is reached")
+    if isinstance(loaded, Settings) and loaded.fetch_inside:
+        faults.append("MSINGI_FETCH_INSIDE opens the inner network to addresses that users give: not in production")
     return faults
 
 

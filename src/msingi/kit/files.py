@@ -58,6 +58,8 @@ SPELLINGS = TYPES | {"jpeg": "image/jpeg", "jpe": "image/jpeg", "jfif": "image/j
 SHOWN = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"})  # all else is to be saved
 NAME = re.compile(rf"[0-9a-f]{{64}}\.({'|'.join(TYPES)})")
 KEPT, ARRIVING = "files", "arriving"  # where files and temporary objects are
+PRIVATE = "private"  # where those are that no address leads to
+PRIVATE_NAME = re.compile(r"[a-z]+(/[A-Za-z0-9_-]{1,100})+(\.[a-z0-9]{1,5})?")
 HEAD = 4096  # bytes in which a type shows itself
 PIECE = 256 * 1024  # bytes that are sent, or read, at a time
 DISK_BUFFER, S3_BUFFER = 2**20, 5 * 2**20  # S3 takes no smaller part, save for the last
@@ -319,6 +321,48 @@ async def remove(name: str) -> None:
     """Remove a file, if it is there."""
     with _reachable(), suppress(FileNotFoundError):
         await obstore.delete_async(storage().store, _place(name))
+
+
+# ---- what is kept for some
+
+
+async def keep_private(name: str, pieces: AsyncGenerator[bytes, None]) -> int:
+    """Keep what comes piece by piece under a name that its keeper chose; returns its size in bytes.
+
+    No address of the house leads to it: whoever hands it out asks first who wants it. It is there when it is whole, and
+    then takes the place of what had that name; of what fails on the way nothing is there. Raises Busy.
+    """
+    there, place, size = storage(), f"{ARRIVING}/{new_id()}", 0
+    whole = _private(name)
+    to = obstore.open_writer_async(there.store, place, buffer_size=there.buffer, max_concurrency=2)
+    with _reachable():
+        async with aclosing(pieces), to as writer:
+            async for piece in pieces:
+                size += len(piece)
+                await writer.write(piece)
+        await obstore.rename_async(there.store, place, whole)
+    return size
+
+
+def read_private(name: str) -> AsyncIterator[bytes]:
+    """The bytes of a private file, piece by piece. Raises NotFound."""
+    return _read(_private(name))
+
+
+async def remove_private(name: str) -> None:
+    """Remove a private file, if it is there."""
+    with _reachable(), suppress(FileNotFoundError):
+        await obstore.delete_async(storage().store, _private(name))
+
+
+def _private(name: str) -> str:
+    """Where a private file of this name is. Raises NotFound."""
+    if not PRIVATE_NAME.fullmatch(name):
+        raise NotFound
+    return f"{PRIVATE}/{name}"
+
+
+# ---- what is left behind
 
 
 async def run() -> None:

@@ -92,6 +92,24 @@ async def take(key: str, quota: Quota, cost: int = 1) -> Taken:
     return await keeper.renew(key, quota)
 
 
+async def check(key: str, quotas: Sequence[Quota], problem: type[QuotaExceeded] = QuotaExceeded) -> None:
+    """Take one token of each of these quotas, such as 3 a minute and 10 an hour. Raises `problem` (429).
+
+    `key` says whose and of what; it stands in Redis as it is, so that what is personal in it wants `sealing.blind`.
+    """
+    for quota in quotas:
+        taken = await take(f"{key}:{quota.window}", quota)
+        if not taken.allowed:
+            wait = taken.retry_after
+            headers = {"retry-after": str(wait)}
+            raise problem(quota=quota.quota, window=quota.window, retry_after=wait, headers=headers)
+
+
+def parse_all(text: str) -> list[Quota]:
+    """Several limits, separated by commas: `3/minute, 10/hour`. Raises ValueError."""
+    return [parse(each.strip()) for each in text.split(",")]
+
+
 def forget() -> None:
     """Forget what this process remembers; what Redis knows stays. For tests that empty Redis."""
     state.part(Keeper).forget()
@@ -437,6 +455,13 @@ async def count_refusal(scope: Scope) -> None:
     if scope["type"] == ScopeType.HTTP and scope["route_handler"].opt.get("limit") != "off":
         scope["user"] = None
         await _take_all(scope, None)
+
+
+async def count_unknown(scope: Scope) -> None:
+    """Count what somebody unknown asks for on a socket against their address, as a request. Raises QuotaExceeded."""
+    asking: Any = {**scope, "user": None}
+    name, quota = _general(asking)
+    _granted([], Share(name, quota, await take(f"{name}:{client_of(scope)}", quota)))
 
 
 def _quick(scope: Scope) -> list[tuple[bytes, bytes]] | None:

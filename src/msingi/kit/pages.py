@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import brotli  # type: ignore[import-untyped]
 import jinja2
@@ -24,11 +25,12 @@ from litestar import Request, Response
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
+from litestar.response import Redirect
 from msgspec import Struct
 from msgspec import inspect as mi
 
 from msingi.kit import csrf, state
-from msingi.kit.errors import NotFound, Problem, UnsupportedMedia
+from msingi.kit.errors import NotFound, Problem, SignInFirst, UnsupportedMedia
 from msingi.kit.reading import read_texts
 
 AnyRequest = Request[Any, Any, Any]
@@ -36,8 +38,8 @@ F = TypeVar("F", bound=Struct)
 
 LANGUAGES = ("en", "sw")
 POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; img-src {pictures} data:; object-src 'none'; base-uri 'none'; "
+    "form-action {forms}; frame-ancestors 'none'"
 )
 FOREVER = "public, max-age=31536000, immutable"
 _OWNER = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -56,10 +58,12 @@ def page(
     *,
     status: int = 200,
     block: str = "content",
-    policy: str = POLICY,
+    policy: str | None = None,
     **context: Any,
 ) -> Response[str]:
     """The page of a template; to HTMX only its `block`, unless the template has none of that name.
+
+    Without a `policy` of its own it gets `policy_for()`.
 
     Templates know, beside `context`: `request`, `actor` (or None), `language`, `_` (translates), `said` (a problem in
     words), `csrf` (makes a
@@ -82,12 +86,22 @@ def page(
     alone = wants_fragment(request) and block in template.blocks
     text = "".join(template.blocks[block](template.new_context(known))) if alone else template.render(known)
     headers = {
-        "Content-Security-Policy": policy,
+        "Content-Security-Policy": policy_for() if policy is None else policy,
         "Cache-Control": "no-store" if actor else "no-cache",
         "Vary": "HX-Request, Cookie, Accept-Language",
         "Content-Language": language,
     }
     return Response(text, status_code=status, media_type="text/html", headers=headers)
+
+
+def policy_for(*forms: str) -> str:
+    """What a page of ours may load and where its forms may go: to this house, and to the origins given here.
+
+    Pictures may also come from the origin of `CDN_URL`, where `files.url_of` says that they are.
+    """
+    cdn = urlsplit(state.settings().cdn_url)
+    pictures = ["'self'", *([f"{cdn.scheme}://{cdn.netloc}"] if cdn.netloc else [])]
+    return POLICY.format(pictures=" ".join(pictures), forms=" ".join(["'self'", *forms]))
 
 
 Around = Callable[[AnyRequest], Mapping[str, Any]]
@@ -136,6 +150,19 @@ async def form_of(request: AnyRequest, kind: type[F]) -> F:
 
 
 @lru_cache(maxsize=256)
+def gone_well(path: str, done: str = "saved") -> Redirect:
+    """To a page of this house, which says by `?done=` what came of the form that led to it."""
+    return Redirect(f"{path}?{urlencode({'done': done})}", status_code=303)
+
+
+def to_show(problem: Problem) -> Problem:
+    """A problem that the form's page shows to the person. What is ours, asks to sign in, or is about a form from
+    elsewhere, is raised again."""
+    if problem.status >= 500 or isinstance(problem, (SignInFirst, csrf.CrossSite)):
+        raise problem
+    return problem
+
+
 def _lists_of(kind: type[Struct]) -> frozenset[str]:
     """The fields that take several values of the same name."""
     fields = ((each.name, mi.type_info(each.type)) for each in msgspec.structs.fields(kind))

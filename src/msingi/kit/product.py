@@ -29,6 +29,7 @@ class Product:
     the demo data; `watch` are coroutines that every web process runs beside the requests; `settings` is a Struct
     read from the environment at boot; `exports` tells all that it has of a person, for that person to take away.
     `tokens` are headers with which somebody without an account shows what is theirs (see `Edge`).
+    `desk` is the page where its staff begin, and the permission that it takes.
     `grow` makes up so many things, to try it under load; `verify` names what does not follow from its history.
     """
 
@@ -48,6 +49,7 @@ class Product:
     keeps: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_GRANTS)
     settings: type[Struct] | None = None
     tokens: Sequence[str] = ()
+    desk: tuple[str, str] | None = None
     watch: Sequence[Callable[[], Awaitable[None]]] = ()
     exports: Contribute | None = None
     folder: Path | None = None

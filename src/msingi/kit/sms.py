@@ -5,6 +5,7 @@ Africa's Talking's bulk interface does: JSON with the number, the text and the s
 answer a status for each number.
 """
 
+import unicodedata
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,13 @@ from msingi.kit.errors import InvalidFields
 
 TAKEN = (100, 101, 102)  # processed, sent, queued
 ABOUT_THE_NUMBER = (403, 404, 406, 407, 409)  # no number, of no such kind, refuses us, cannot be reached
+# The alphabet of GSM 03.38, and those of it that count as two.
+GSM_TWICE = frozenset("^{}\\[~]|€")
+GSM = GSM_TWICE | frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+PRINTED = {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "•": "*"}
 LONGEST = 320  # characters: two messages' worth
 
 
@@ -66,6 +74,31 @@ def _no_number(pointer: str) -> InvalidFields:
 def country_of(number: str) -> str:
     """The country of a number in E.164, such as `KE`."""
     return phonenumbers.region_code_for_number(phonenumbers.parse(number)) or "ZZ"
+
+
+def plain(text: str) -> str:
+    """A text in the letters that every phone has, as far as that can be: spaces that break no line, marks of printers
+    and letters with signs of their own would make it cost as much as two or three."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(each if each in GSM else _alike(each) for each in composed)
+
+
+def _alike(char: str) -> str:
+    if char.isspace():
+        return " "
+    bare = PRINTED.get(char) or "".join(
+        each for each in unicodedata.normalize("NFKD", char) if not unicodedata.combining(each)
+    )
+    return bare if set(bare) <= GSM else char
+
+
+def messages(text: str) -> int:
+    """How many messages a text is sent as, and paid for: of 160 letters that every phone has, or of 70 of others."""
+    if set(text) <= GSM:
+        length, alone, joined = len(text) + sum(each in GSM_TWICE for each in text), 160, 153
+    else:
+        length, alone, joined = len(text.encode("utf-16-be")) // 2, 70, 67
+    return 1 if length <= alone else -(-length // joined)
 
 
 async def speak(to: str, text: str) -> None:

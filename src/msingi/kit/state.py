@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from msingi.kit.config import Settings
+from msingi.kit.patience import patient_pool
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -106,13 +107,14 @@ async def running(
         # After a restart or a failover of Redis some writes may be lost: kit.cache trusts nothing from before.
         opened.redis_run = await _greet(connection)
 
-    # Quick to give up: a Redis that hangs may cost a request a quarter of a second, not its answer.
-    pool = aioredis.BlockingConnectionPool.from_url(
+    # Quick to give up: a Redis that hangs may cost a request a quarter of a second, not its answer. What this process
+    # itself is late by does not count: in a burst Redis would be given up that has answered long ago.
+    pool = patient_pool(
         settings.redis_url,
+        deadline=0.25,
         max_connections=32,
         timeout=2,
-        socket_timeout=0.25,
-        socket_connect_timeout=1,  # a surge of new connections is no sign of a dead Redis
+        to_connect=1,  # a surge of new connections is no sign of a dead Redis
         redis_connect_func=greet,
     )
     redis = aioredis.Redis(connection_pool=pool)

@@ -223,6 +223,7 @@ async def start_over(house: House) -> None:
         *revocations.stores(),
         *(store for product in house.products for store in product.all_stores),
     ]
+    await state.part(audit.Refusals).flush()  # else what is being written now lands in the log of the next test
     await asyncio.gather(*(_emptied(product, names) for product, names in _by_product(stores).items()))
     await state.redis().flushdb()
     for part in list(state.current().parts.values()):
@@ -341,8 +342,9 @@ class Row:
 def access_table(product: Product, table: str, body: dict[str, Any] | None = None) -> Callable[..., Any]:
     """A test of who may do what: a line a route, a column a person, each cell the status that they get.
 
-    Every cell starts from what the seeds planted: anew, unless the cell before was refused, or only read. `body` gives the JSON by method, or by `"METHOD path"`. Raises
-    at collection if a route of the product has no line, or a line no route.
+    Every cell starts from what the seeds planted; it is planted anew unless the cell before was refused or only read.
+    `body` gives the JSON by method, or by `"METHOD path"`. Raises at collection if a route of the product has no line,
+    or a line no route.
     """
     people, rows = _parsed(table)
     _complete(product, rows)

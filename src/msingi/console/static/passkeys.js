@@ -1,11 +1,7 @@
 "use strict";
 // A button with `data-passkey` asks the device for a passkey, puts what it answers into its form and sends that. Its value
 // is either what the device is asked (JSON) or the address that tells it, with a ticket.
-
-const bytes = (text) =>
-  Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
-const text = (buffer) =>
-  btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+// `bytes` and `text` are those of console/base64url.js, which a page loads before this.
 
 function readable(options) {
   const allowed = options.allowCredentials.map((each) => ({ ...each, id: bytes(each.id) }));

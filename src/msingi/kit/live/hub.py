@@ -14,12 +14,14 @@ from socketio import packet
 
 from msingi.kit import clock, drain, revocations, roles, state
 from msingi.kit.actors import Actor
-from msingi.kit.errors import Invalid, Problem
+from msingi.kit.errors import Busy, Invalid, Problem
 from msingi.kit.live.telling import LOOK_AGAIN, LOST, STREAM
 from msingi.kit.live.topics import check_may_follow
 
 TOPICS_EACH = 100  # topics that one connection follows
 CONNECTIONS_EACH = 20  # connections that one actor keeps to one process
+UNKNOWN_EACH = 100  # the same of those who show no more than a key, from one network address: it may be many people's
+UNKNOWN_ALL = 2_000  # and of all of those together, so that there is always room for who is known
 REPLAYED = 1_000  # messages that a resume repeats; more than that, and reading anew is cheaper
 LOOKED_THROUGH = 5_000  # entries that it looks through for them
 BACKLOG = 1_500  # messages that wait for a slow reader before it is let go; more than a resume repeats
@@ -37,7 +39,7 @@ class TooManyTopics(Invalid):
 
 
 class TooManyConnections(Problem):
-    """You keep {most} live connections here already; close one first."""
+    """You, or others at your address, keep {most} live connections here already; close one first."""
 
     status = 429
 
@@ -77,11 +79,15 @@ def position_of(id: str) -> Position:
 
 
 class Listener:
-    """One connection. What it is told goes out in its own way; `put` keeps order and drops what it has had."""
+    """One connection. What it is told goes out in its own way; `put` keeps order and drops what it has had.
 
-    def __init__(self, actor: Actor) -> None:
-        self.actor = actor
+    Without an actor it is somebody's at this network address who shows keys.
+    """
+
+    def __init__(self, actor: Actor | None, address: str = "") -> None:
+        self.actor, self.address = actor, address
         self.topics: set[str] = set()
+        self.keys: dict[str, str] = {}  # by topic: what was shown to follow it
         self.floors: dict[str, Position] = {}  # by topic: what was repeated up to here is not said again
         self.held: dict[str, list[Message]] = {}  # by topic: what came in while older ones were repeated
 
@@ -123,10 +129,17 @@ class Hub:
         self.background: set[asyncio.Task[Any]] = set()
         self.looks = 0  # how often it was asked to look again who may see a topic
 
-    def check_room(self, actor: Actor) -> None:
-        """Raise TooManyConnections if the actor keeps as many as one may."""
-        if sum(each.actor.id == actor.id for each in self.listeners) >= CONNECTIONS_EACH:
-            raise TooManyConnections(most=CONNECTIONS_EACH)
+    def check_room(self, newcomer: Listener) -> None:
+        """Raise TooManyConnections if its actor, or its address, keeps as many as one may; Busy if there is no room."""
+        if newcomer.actor is not None:
+            most, theirs = CONNECTIONS_EACH, sum(_is_of(each, newcomer.actor.id) for each in self.listeners)
+        else:
+            unknown = [each.address for each in self.listeners if each.actor is None]
+            if len(unknown) >= UNKNOWN_ALL:
+                raise Busy(retry_after=10)
+            most, theirs = UNKNOWN_EACH, unknown.count(newcomer.address)
+        if theirs >= most:
+            raise TooManyConnections(most=most)
 
     def enter(self, listener: Listener) -> None:
         """A connection opens."""
@@ -142,7 +155,7 @@ class Hub:
         """Let a connection follow topics it may see, from `after` on if given; returns the id it now stands at.
 
         First what it missed, then what came meanwhile, then what comes: in order, each once. `looks` is what
-        `self.looks` was before it was checked that the actor may see them.
+        `self.looks` was before it was checked that the actor, or a key that was shown, may see them.
         """
         asked = wanted = frozenset(topics)
         if listener not in self.listeners:
@@ -183,6 +196,7 @@ class Hub:
     def unfollow(self, listener: Listener, topic: str) -> None:
         """A connection follows a topic no more."""
         listener.floors.pop(topic, None)
+        listener.keys.pop(topic, None)
         listener.topics.discard(topic)
         those = self.topics.get(topic, set())
         those.discard(listener)
@@ -210,7 +224,7 @@ class Hub:
     async def _look_again(self, topic: str) -> None:
         for listener in list(self.topics.get(topic, ())):
             try:
-                await check_may_follow(topic, listener.actor)
+                await check_may_follow(topic, listener.actor, listener.keys.get(topic, ""))
             except Exception as refusal:  # a policy that fails says no
                 if not isinstance(refusal, Problem):
                     log.error("live_policy_failed", topic=topic, exc_info=True)
@@ -315,16 +329,22 @@ async def _dismiss(hub: Hub) -> None:
         hub.close(each for each in hub.listeners if each.gone or has_ended(each.actor))
 
 
-def has_ended(actor: Actor) -> bool:
-    """Whether what this actor showed has expired or was revoked."""
+def has_ended(actor: Actor | None) -> bool:
+    """Whether what this actor showed has expired or was revoked. A key is its topic's affair: see `recheck`."""
+    if actor is None:
+        return False
     return 0 < actor.expires_at <= clock.seconds() or revocations.is_revoked(actor)
+
+
+def _is_of(listener: Listener, actor: str) -> bool:
+    return listener.actor is not None and listener.actor.id == actor
 
 
 @revocations.on_revoked
 async def close_revoked(actor: str, session: str) -> None:
     """Close at once the connections that a revocation means."""
     hub = state.part(Hub)
-    hub.close(each for each in hub.listeners if each.actor.id == actor and revocations.is_revoked(each.actor))
+    hub.close(each for each in hub.listeners if _is_of(each, actor) and has_ended(each.actor))
 
 
 @roles.on_change
@@ -345,6 +365,6 @@ async def _leave(hub: Hub) -> None:
 def close_for(id: str) -> int:
     """Close this process's connections of a session or of an actor, by its id; returns how many there were."""
     hub = state.part(Hub)
-    theirs = [each for each in hub.listeners if id in (each.actor.session, each.actor.id)]
+    theirs = [each for each in hub.listeners if each.actor and id in (each.actor.session, each.actor.id)]
     hub.close(theirs)
     return len(theirs)

@@ -14,10 +14,21 @@ import socketio
 import structlog
 from socketio.exceptions import ConnectionRefusedError as Refused
 
-from msingi.kit import audit, csrf, state
+from msingi.kit import audit, csrf, limits, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Forbidden, Invalid, Problem, QuotaExceeded, SignInFirst
-from msingi.kit.live.hub import BACKLOG, TOPICS_EACH, Hub, Listener, Message, TooManyTopics, has_ended, packet_of
+from msingi.kit.live.hub import (
+    BACKLOG,
+    TOPICS_EACH,
+    UNKNOWN_ALL,
+    UNKNOWN_EACH,
+    Hub,
+    Listener,
+    Message,
+    TooManyTopics,
+    has_ended,
+    packet_of,
+)
 from msingi.kit.live.topics import LONGEST, check_may_follow
 
 LARGEST = 64_000  # bytes of a message that is taken
@@ -33,10 +44,11 @@ class BadEvent(Invalid):
 
 
 class Socket(Listener):
-    """One Socket.IO connection."""
+    """One Socket.IO connection; `key` is what somebody without an account greeted with."""
 
-    def __init__(self, server: socketio.AsyncServer, sid: str, actor: Actor, scope: Any) -> None:
-        super().__init__(actor)
+    def __init__(self, server: socketio.AsyncServer, sid: str, actor: Actor | None, key: str, scope: Any) -> None:
+        super().__init__(actor, limits.client_of(scope))
+        self.key = key
         self.server, self.sid, self.scope = server, sid, scope
         self.wire: str = server.manager.eio_sid_from_sid(sid, "/")
         self.window, self.events, self.refused = 0.0, 0, 0
@@ -73,7 +85,7 @@ class Socket(Listener):
         while not wire.queue.empty():
             wire.queue.get_nowait()
             wire.queue.task_done()
-        log.info("live_reader_too_slow", actor=self.actor.id)
+        log.info("live_reader_too_slow", actor=self.actor.id if self.actor else "")
         here.do(self._say(packet_of("resync", {"id": here.position})))
         here.do(self.close())
 
@@ -91,10 +103,10 @@ class Socket(Listener):
 def make_socket_server(identify: Identify) -> socketio.AsyncServer:
     """The Socket.IO server of one process; `identify` tells the actor of an access token, or None.
 
-    A client connects with `auth: {token}` and emits `subscribe` `{topic, after?}` → `{ok, id}` or `{error}`,
+    A client connects with `auth: {token}` and emits `subscribe` `{topic, key?, after?}` → `{ok, id}` or `{error}`,
     `unsubscribe` `{topic}` and `renew` `{token}` (a younger token of the same session). It is sent `message`
     `{id, topic, kind, data}`, `resync` `{id}` and `gone` `{topic}`; what it missed comes before `subscribe` is
-    answered.
+    answered. Who has no account connects with `auth: {topic, key}`, a topic and a key that opens it, and follows that.
     """
     server = socketio.AsyncServer(
         async_mode="asgi",
@@ -110,14 +122,15 @@ def make_socket_server(identify: Identify) -> socketio.AsyncServer:
     sockets: dict[str, Socket] = {}
 
     async def connect(sid: str, environ: Any, auth: Any) -> None:
+        scope = environ["asgi.scope"]
         try:
-            actor = await _actor_of(identify, auth)
-            state.part(Hub).check_room(actor)
+            socket = Socket(server, sid, *await _greeted(identify, auth, scope), scope)
+            state.part(Hub).check_room(socket)
         except Problem as problem:
-            audit.refused_on_socket(environ["asgi.scope"], None, "connect", problem)
+            audit.refused_on_socket(scope, None, "connect", problem)
             raise Refused(problem.code, problem.body()) from None
-        sockets[sid] = Socket(server, sid, actor, environ["asgi.scope"])
-        state.part(Hub).enter(sockets[sid])
+        sockets[sid] = socket
+        state.part(Hub).enter(socket)
 
     async def disconnect(sid: str, reason: str = "") -> None:
         socket = sockets.pop(sid, None)
@@ -130,9 +143,13 @@ def make_socket_server(identify: Identify) -> socketio.AsyncServer:
             raise BadEvent(reason="`after` is the id of a message")
         if len(socket.topics | {topic}) > TOPICS_EACH:
             raise TooManyTopics(most=TOPICS_EACH)
+        key = _text(given, "key") if "key" in given else socket.key
+        if socket.actor is None:
+            await limits.count_unknown(socket.scope)
         here = state.part(Hub)
         looks = here.looks
-        await check_may_follow(topic, socket.actor)
+        await check_may_follow(topic, socket.actor, key)
+        socket.keys[topic] = key
         return {"ok": True, "id": await here.follow(socket, [topic], after, looks)}
 
     async def unsubscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +158,7 @@ def make_socket_server(identify: Identify) -> socketio.AsyncServer:
 
     async def renew(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
         actor = await _actor_of(identify, given)
-        if (actor.id, actor.session) != (socket.actor.id, socket.actor.session):
+        if socket.actor is None or (actor.id, actor.session) != (socket.actor.id, socket.actor.session):
             raise Forbidden
         socket.actor = actor
         return {"ok": True}
@@ -185,6 +202,16 @@ async def _answer(
         return {"error": Problem().body()}
 
 
+async def _greeted(identify: Identify, auth: Any, scope: Any) -> tuple[Actor | None, str]:
+    """Who greets: an actor, by a token; else nobody, by a key that opens a topic."""
+    if not isinstance(auth, dict) or "key" not in auth or "token" in auth:
+        return await _actor_of(identify, auth), ""
+    topic, key = _text(auth, "topic"), _text(auth, "key")
+    await limits.count_unknown(scope)
+    await check_may_follow(topic, None, key)
+    return None, key
+
+
 async def _actor_of(identify: Identify, auth: Any) -> Actor:
     token = auth.get("token") if isinstance(auth, dict) else None
     actor = await identify(token) if isinstance(token, str) and len(token) < 8192 else None
@@ -219,15 +246,25 @@ def _errors_of(name: str) -> logging.Logger:
 
 
 def _let_go_of_the_silent(server: socketio.AsyncServer) -> None:
-    """A websocket that does not say in time who it is costs us its place."""
+    """A websocket that does not say in time who it is costs us its place; and few of one address are waited for."""
     first = server.eio.handlers["connect"]
+    silent: dict[str, str] = {}  # addresses by websocket
 
     async def opened(wire: str, environ: Any) -> Any:
+        address = limits.client_of(environ["asgi.scope"])
+        for each in [each for each in silent if not is_silent(each)]:
+            del silent[each]
+        if list(silent.values()).count(address) >= UNKNOWN_EACH or len(silent) >= UNKNOWN_ALL:
+            return False
+        silent[wire] = address
         asyncio.get_running_loop().call_later(GREETING, check, wire)
         return await first(wire, environ)
 
+    def is_silent(wire: str) -> bool:
+        return wire in server.eio.sockets and not server.manager.sid_from_eio_sid(wire, "/")
+
     def check(wire: str) -> None:
-        if wire in server.eio.sockets and not server.manager.sid_from_eio_sid(wire, "/"):
+        if is_silent(wire):
             state.part(Hub).do(server.eio.disconnect(wire))
 
     server.eio.on("connect", opened)

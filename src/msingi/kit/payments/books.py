@@ -18,10 +18,11 @@ from msingi.kit.errors import AlreadyExists, Busy, Stale
 from msingi.kit.events import Event
 from msingi.kit.payments import models, truth
 from msingi.kit.payments.face import Fact
-from msingi.kit.payments.models import FactRow, Payment
+from msingi.kit.payments.models import FactRow, Meant, Payment
 from msingi.kit.payments.problems import NotUnasked, PaymentDiffers
 
 log = structlog.get_logger("payments")
+Whose = Callable[[Fact], Awaitable[str | Meant | None]]
 
 FIRST = timedelta(seconds=10)  # until it is asked for the first time what became of something
 SETTLING_IN = timedelta(seconds=5)  # an unapplied fact younger than this is being applied by who heard it
@@ -37,9 +38,7 @@ KNOWN = (
 class Books:
     """The payments of one product, and the inbox of what providers said."""
 
-    def __init__(
-        self, product: str, told: Callable[..., Event], whose: Callable[[Fact], Awaitable[str | None]] | None
-    ) -> None:
+    def __init__(self, product: str, told: Callable[..., Event], whose: Whose | None) -> None:
         self.told, self.whose = told, whose
         self.kept, self.inbox = models.payments(product), models.facts(product)
 
@@ -181,19 +180,45 @@ class Books:
         there = await self.kept.find({"provider": row.provider, "receipts": receipt}) if receipt else None
         ours = there.id if there else None
         if ours is None and self.whose is not None:
-            ours = await self.whose(msgspec.convert(row.fact, Fact))
+            found = await self.whose(msgspec.convert(row.fact, Fact))
+            ours = (await self._take_in(row, found)).id if isinstance(found, Meant) else found
         if ours is not None:
             await self._assign(row.id, ours)
         return ours
 
-    async def assign(self, fact_row_id: str, payment_id: str) -> Payment:
+    async def assign(self, fact_row_id: str, to: str | Meant) -> Payment:
         """Say whose money it is that came unasked, as a person found out. Raises NotFound, NotUnasked (409)."""
         row = await self.inbox.get(fact_row_id)
-        payment = await self.kept.get(payment_id, {"provider": row.provider})
-        if row.reference or row.payment_id not in (None, payment_id):
+        if not is_unasked(row) or (isinstance(to, Meant) and row.payment_id is not None):
+            raise NotUnasked
+        if isinstance(to, Meant):
+            payment = await self._take_in(row, to)
+        else:
+            payment = await self.kept.get(to, {"provider": row.provider})
+        if row.payment_id not in (None, payment.id):
             raise NotUnasked
         await self._assign(row.id, payment.id)
         return await self.settle(payment.id)
+
+    async def _take_in(self, row: FactRow, meant: Meant) -> Payment:
+        """The payment that unasked money is by itself, captured from the start: one insert, which its receipt guards.
+
+        If somebody was faster it is the payment that the receipt credits.
+        """
+        fact = msgspec.convert(row.fact, Fact)
+        fresh = Payment(
+            id=f"{row.provider}-{fact.receipt or fact.id}",
+            purpose=meant.purpose,
+            payer_id=meant.payer_id,
+            provider=row.provider,
+            amount=fact.amount,
+            currency=fact.currency,
+        )
+        try:
+            return await self._keep(truth.told_by(fresh, truth.said_in([row]), now()))
+        except AlreadyExists:
+            credited = await self.kept.find({"provider": row.provider, "receipts": fact.receipt})
+            return credited or await self.kept.get(fresh.id)
 
     @unit.repeatable
     async def _assign(self, row_id: str, payment_id: str) -> None:
@@ -255,6 +280,11 @@ class Books:
         )
 
 
+def is_unasked(row: FactRow) -> bool:
+    """Whether a fact tells of money that nobody was asked for."""
+    return row.reference == "" and row.fact["kind"] == "captured" and row.fact["amount"] > 0
+
+
 def _same(there: Payment, fresh: Payment) -> Payment:
     """The payment that is there, if it is of what is asked for now. Raises PaymentDiffers."""
     decides = ("purpose", "provider", "amount", "currency", "capture")
@@ -269,9 +299,11 @@ def _named(row: FactRow, payment: Payment) -> str | None:
 
 
 def _with_name(payment: Payment, reference: str | None, action: Mapping[str, str] | None) -> Payment:
+    more = {"action": dict(action)} if action else {}
+    if reference and payment.reference == reference and not payment.action and not truth.is_settled(payment):
+        return structs.replace(payment, **more)  # its callback was faster than the answer that says how it is paid
     if not reference or payment.reference is not None:
         return payment
-    more = {"action": dict(action)} if action else {}
     return structs.replace(payment, reference=reference, in_doubt=False, ask_at=now() + FIRST, **more)
 
 

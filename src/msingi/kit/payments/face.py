@@ -122,6 +122,15 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class RingsPhones(Protocol):
+    """A provider whose `begin` makes the payer's phone ring, whoever asked for it: that wants a limit."""
+
+    def rung(self, phone: str) -> str:
+        """The number that would ring, always written alike. Raises Refused for what is none."""
+        ...
+
+
+@runtime_checkable
 class AnswersForRefunds(Protocol):
     """A provider whose `ask` does not tell of refunds, but that can be asked about one."""
 

@@ -171,7 +171,9 @@ async def _uneven(product: str) -> AsyncIterator[Drift]:
 
 async def _not_as_told(product: str, payment: Payment) -> list[Drift]:
     """A payment that is not what its facts make it, or that contradicts itself."""
-    named = [{"payment_id": payment.id}, {"provider": payment.provider, "reference": payment.reference or ""}]
+    named: list[Row] = [{"payment_id": payment.id}]
+    if payment.reference:  # without one it would be all money that is nobody's yet
+        named.append({"provider": payment.provider, "reference": payment.reference})
     rows = await models.facts(product).many({"$or": named})
     about = [row for row in rows if row.payment_id in (None, payment.id)]
     known = truth.told_by(structs.replace(payment, captured=0, refunded=0, movements=[]), truth.said_in(about), now())

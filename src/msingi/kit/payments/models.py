@@ -84,6 +84,13 @@ class Payment(Doc, kw_only=True):
     odd: list[str] = []  # what does not add up, for people to look at: "amount: asked 100, captured 90"
 
 
+class Meant(Struct, frozen=True):
+    """What money is for that came unasked, where no payment of ours waits for it: it becomes one of its own."""
+
+    purpose: str
+    payer_id: str | None = None
+
+
 class FactRow(Doc, kw_only=True):
     """A fact as it came in: kept before anything else is done, its id is `<provider>.<fact's id>`.
 
@@ -126,7 +133,9 @@ def payments(product: str) -> Collection[Payment]:
             Index("provider reference", unique=True, where={"reference": {"$type": "string"}}),
             Index("provider receipts", unique=True, where={"receipt": {"$type": "string"}}),
             Index("ask_at", where={"ask_at": {"$type": "date"}}),
+            Index("refunds.state created_at", where={"refunds.state": "waiting"}),
             "-created_at",
+            Index("created_at _id", where={"refunds.state": "waiting"}),  # what waits for somebody's approval
         ],
     )
     kept.product = product

@@ -158,6 +158,10 @@ class MPesa:
             return Begun(reference=reference, action={"kind": "prompt", "phone": f"…{phone[-3:]}"})
         raise self._refused_or_unknown(PUSH, answer)
 
+    def rung(self, phone: str) -> str:
+        """The number that a prompt would go to. Raises Refused."""
+        return phone_of(phone)
+
     async def ask(self, reference: str) -> Sequence[Fact]:
         """What became of a prompt. Never Refused: that M-Pesa does not know it (any more) proves nothing."""
         try:

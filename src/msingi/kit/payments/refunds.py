@@ -14,7 +14,7 @@ from msingi.kit.ids import new_id
 from msingi.kit.payments import truth
 from msingi.kit.payments.asking import UNANSWERED, Asking, due_at
 from msingi.kit.payments.books import Books
-from msingi.kit.payments.face import AnswersForRefunds, Refunding, Refused
+from msingi.kit.payments.face import AnswersForRefunds, Fact, Refunding, Refused
 from msingi.kit.payments.models import Payment, Refund
 from msingi.kit.payments.problems import AnotherPersonDecides, NotWaiting, RefundTooHigh
 
@@ -99,7 +99,7 @@ class Refunds:
     async def pursue(self, payment: Payment, refund_id: str) -> Payment:
         """Find out what became of a refund, and send it if it goes once for certain. Raises what leaves it open."""
         refund = _refund(payment, refund_id)
-        if payment.reference is None:
+        if payment.reference is None and not payment.captured:
             return payment
         if refund.sent_at is not None:
             payment = await self._ask_of_refund(payment, refund)
@@ -110,7 +110,9 @@ class Refunds:
 
     async def _ask_of_refund(self, payment: Payment, refund: Refund) -> Payment:
         teller = self.asking.provider(payment.provider)
-        facts = list(await self.asking.answer(payment.provider, teller.ask(payment.reference or "")))
+        facts: list[Fact] = []
+        if payment.reference:  # what came unasked has none
+            facts += await self.asking.answer(payment.provider, teller.ask(payment.reference))
         if isinstance(teller, AnswersForRefunds):
             facts += await self.asking.answer(payment.provider, teller.ask_refund(_refunding(payment, refund)))
         await self.books.keep_facts(payment.provider, facts, payment.id)

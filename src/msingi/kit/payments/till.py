@@ -6,7 +6,7 @@ it is known what became of it: nothing is guessed, and nothing is given up in si
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import bson
@@ -20,9 +20,9 @@ from msingi.kit.events import Event
 from msingi.kit.ids import new_id
 from msingi.kit.payments import truth
 from msingi.kit.payments.asking import LEASE, UNANSWERED, Asking, Circuits
-from msingi.kit.payments.books import Books
+from msingi.kit.payments.books import Books, Whose
 from msingi.kit.payments.face import Asked, BadCallback, Fact, Provider, Refused
-from msingi.kit.payments.models import FactRow, Payment, Refund
+from msingi.kit.payments.models import FactRow, Meant, Payment, Refund
 from msingi.kit.payments.problems import (
     AnotherPersonDecides,
     CannotCapture,
@@ -42,6 +42,7 @@ __all__ = [
     "CannotCapture",
     "CannotVoid",
     "Circuits",
+    "Meant",
     "NoSuchProvider",
     "NotUnasked",
     "NotWaiting",
@@ -59,8 +60,9 @@ AT_ONCE = 8  # questions under way
 class Till:
     """The payments of one product. `told` is the event that each change of a payment carries, in the same write.
 
-    The event has the fields payment_id, purpose, state, captured and refunded. `whose` names our payment for money that
-    somebody sent unasked, if it can tell by what they wrote beside it (`fact.account`).
+    The event has the fields payment_id, purpose, state, captured and refunded. `whose` tells of money that
+    somebody sent unasked, by what they wrote beside it (`fact.account`), which of our payments it is, or what it is
+    meant for: then it becomes a payment of its own. None: nobody knows yet, it waits.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Till:
         product: str,
         providers: Mapping[str, Provider],
         told: Callable[..., Event],
-        whose: Callable[[Fact], Awaitable[str | None]] | None = None,
+        whose: Whose | None = None,
     ) -> None:
         self.books = Books(product, told, whose)
         self.asking = Asking(self.books, providers)
@@ -191,9 +193,12 @@ class Till:
             log.warning("payment_facts_wait", provider=provider, facts=[row.id for row in rows])
             return []
 
-    async def assign(self, fact_row_id: str, payment_id: str) -> Payment:
-        """Say whose money it is that came unasked, as a person found out. Raises NotFound, NotUnasked (409)."""
-        return await self.books.assign(fact_row_id, payment_id)
+    async def assign(self, fact_row_id: str, to: str | Meant) -> Payment:
+        """Say whose money it is that came unasked, as a person found out: a payment's id, or what it is meant for.
+
+        Raises NotFound, NotUnasked (409).
+        """
+        return await self.books.assign(fact_row_id, to)
 
     # ---- asking
 

@@ -16,6 +16,7 @@ from msingi.kit.payments.models import FactRow, Movement, Payment, Refund, State
 OVER: tuple[State, ...] = ("captured", "voided", "failed")
 DEAD = ("failed", "refused")  # refunds that reserve nothing
 UNDER_WAY = ("approved", "sent", "unknown")  # refunds that are to be asked about
+ELSEWHERE = "credited_elsewhere"  # the code of one whose money is another payment's
 SILENCE = "silence:"  # how an oddity begins that comes of asking in vain, not of what was said
 
 
@@ -35,7 +36,8 @@ def said_in(rows: Iterable[FactRow]) -> list[Said]:
 def told_by(payment: Payment, said: Sequence[Said], at: datetime) -> Payment:
     """The payment as these facts make it. `at` is when a movement of money that is new here became known."""
     facts = [each.fact for each in said]
-    counted = [each.fact for each in said if _counts(payment, each)]
+    elsewhere = {each.fact.reference for each in said if each.credits and each.fact.kind == "captured"} - {""}
+    counted = [each.fact for each in said if _counts(payment, each) and not _is_of(elsewhere, each.fact)]
     captured = max(payment.captured, _captured(payment, counted))
     refunds = _refunds(payment, [fact for fact in counted if fact.kind in ("refunded", "refund_failed")], at)
     refunded = max(payment.refunded, sum(each.told for each in refunds))
@@ -51,9 +53,11 @@ def told_by(payment: Payment, said: Sequence[Said], at: datetime) -> Payment:
         refunds=refunds,
         facts=sorted({*payment.facts, *(fact.id for fact in facts)}),
         movements=_moved(payment, captured, refunded, at),
-        state=_state(payment, captured, counted),
+        state=_state(payment, captured, counted, is_elsewhere=bool(elsewhere)),
     )
     known.code = _code(facts, known.state) if known.state in ("failed", "pending") else ""
+    if known.state == "failed" and elsewhere:
+        known.code = ELSEWHERE
     known.in_doubt = known.in_doubt and not is_over(known)
     known.odd = sorted({*_oddities(known, said), *_silences(known)})
     return known
@@ -91,6 +95,11 @@ def _counts(payment: Payment, said: Said) -> bool:
     return said.fact.currency in ("", payment.currency) and said.fact.amount >= 0 and not said.credits
 
 
+def _is_of(elsewhere: set[str], fact: Fact) -> bool:
+    """Whether it tells anew, without a receipt, of money that is known by its receipt to be another payment's."""
+    return fact.kind == "captured" and not fact.receipt and fact.reference in elsewhere
+
+
 def _of(facts: Iterable[Fact], kind: str) -> list[Fact]:
     return [fact for fact in facts if fact.kind == kind]
 
@@ -119,11 +128,16 @@ def _captured(payment: Payment, counted: Sequence[Fact]) -> int:
     return sum(sure.values()) + max(sum(perhaps.values()), more)
 
 
-def _state(payment: Payment, captured: int, counted: Sequence[Fact]) -> State:
-    """The strongest of what was told: money that came is not undone by a failure that was told too."""
+def _state(payment: Payment, captured: int, counted: Sequence[Fact], *, is_elsewhere: bool) -> State:
+    """The strongest of what was told: money that came is not undone by a failure that was told too.
+
+    One whose money is another payment's, as the receipt says, is over without any of its own.
+    """
     kinds = {fact.kind for fact in counted}
     if captured:
         return "captured"
+    if is_elsewhere:
+        return "failed"
     if "voided" in kinds:
         return "voided"
     if "failed" in kinds:

@@ -16,13 +16,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msingi.kit import config, live, replies, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import NotFound
-from msingi.kit.live import Topic
+from msingi.kit.live import Key, Topic
 
 
 async def board_for(id: str, actor: Actor) -> None:
     """Boards that Redis lists as hidden do not exist for anybody; who asks leaves the number of the process behind."""
     await state.redis().sadd("processes", os.getpid())  # type: ignore[misc]
     if await state.redis().sismember("hidden", id):  # type: ignore[misc]
+        raise NotFound
+
+
+async def opens(id: str, key: str) -> None:
+    """A board that is not locked has one key."""
+    if key != f"key of {id}" or await state.redis().sismember("locked", id):  # type: ignore[misc]
         raise NotFound
 
 
@@ -41,9 +47,11 @@ class Door(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-products: Any = [
-    SimpleNamespace(name="boards", folder=None, topics=[Topic("boards/{id}", see=board_for)], all_stores=())
+topics = [
+    Topic("boards/{id}", see=board_for, key=Key("X-Board-Key", opens)),
+    Topic("walls/{id}", see=board_for),
 ]
+products: Any = [SimpleNamespace(name="boards", folder=None, topics=topics, all_stores=())]
 
 
 @asynccontextmanager
@@ -59,7 +67,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
 def serve() -> Any:
     """What Granian serves."""
     inner = Litestar(
-        [live.sse_handler("boards")],
+        [live.sse_handler("boards", topics)],
         middleware=[Door()],
         exception_handlers=replies.HANDLERS,
         lifespan=[lifespan],

@@ -351,12 +351,35 @@ async def test_l1_what_was_refused_while_the_database_was_away_is_written_afterw
     assert [each.facts["count"] for each in await entries.many({})] == [2]
 
 
+async def test_l1_what_is_being_written_is_there_when_a_second_flush_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it lands later: not in a log that was read meanwhile, nor, in tests, in one that was emptied."""
+    seen, add_many = state.part(audit.Refusals), entries.add_many
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(found: list[Entry]) -> None:
+        begun.set()
+        await go_on.wait()
+        await add_many(found)
+
+    monkeypatch.setattr(entries, "add_many", slowly)
+    seen.count(("x",), audit._Refusal("ann", "", "", "", "", {"route": "/x"}))
+    first = asyncio.create_task(seen.flush())
+    await begun.wait()
+    second = asyncio.create_task(seen.flush())
+    await asyncio.sleep(0)
+    assert not second.done()
+    go_on.set()
+    await second
+    assert await entries.count({"kind": "access.refused", "facts.route": "/x"}) == 1
+    await first
+
+
 async def test_l1_a_socket_that_is_refused_is_noted() -> None:
     server = sockets.make_socket_server(tokens.identify_token)
     environ = {"asgi.scope": {"type": "websocket", "headers": [], "client": ("10.0.0.9", 1)}}
     with pytest.raises(Refused):
         await server.handlers["/"]["connect"]("sid", environ, {"token": "nonsense"})
-    here = sockets.Socket(server, "sid", Actor(id="ann", session="s1"), environ["asgi.scope"])
+    here = sockets.Socket(server, "sid", Actor(id="ann", session="s1"), "", environ["asgi.scope"])
 
     async def subscribe(socket: sockets.Socket, given: dict[str, Any]) -> dict[str, Any]:
         raise Forbidden

@@ -208,6 +208,7 @@ def test_i5_addresses_of_the_open_internet_are_public(address: str) -> None:
         "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "ftp://8.8.8.8/", "file:///etc/passwd",
         "gopher://8.8.8.8/", "//8.8.8.8/", "http://", "http:///x", "http://user:pass@8.8.8.8/", "http://8.8.8.8:6379/",
         "http://8.8.8.8:22/", "", "x", "http://exa mple.test/", "http://[::1", "http://a\x00b/", "http://１２７.0.0.1/",
+        "http://xn--/", "http://xn--a/", "http://。/", "http://[fe80::1%25eth0．/", "http://[fe80::1%25eth0．[v1.a]",
     ],
 )  # fmt: skip
 async def test_i5_no_way_into_the_inner_network_is_opened(running: state.State, url: str) -> None:

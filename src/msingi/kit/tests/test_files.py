@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -405,6 +405,33 @@ async def test_what_belongs_to_something_has_a_name_of_its_own(here: Path) -> No
     names = {(await files.put(b"same", "text/plain", of)).name for of in ("", "one", "other")}
     assert kept(here) == names
     assert len(names) == 3
+
+
+async def test_a_private_file_is_there_when_it_is_whole_and_no_address_leads_to_it(here: Path) -> None:
+    async def some(*pieces: bytes | type[Exception]) -> AsyncGenerator[bytes, None]:
+        for piece in pieces:
+            if not isinstance(piece, bytes):
+                raise piece
+            yield piece
+
+    with pytest.raises(ZeroDivisionError):
+        await files.keep_private("sheets/one.csv", some(b"a" * 3 * MEGABYTE, ZeroDivisionError))
+    with pytest.raises(NotFound):
+        await anext(files.read_private("sheets/one.csv"))
+    assert left(here) == []
+    assert await files.keep_private("sheets/one.csv", some(b"a" * 3 * MEGABYTE, b"bc")) == 3 * MEGABYTE + 2
+    assert await files.keep_private("sheets/one.csv", some(b"ab", b"c")) == 3
+    assert b"".join([piece async for piece in files.read_private("sheets/one.csv")]) == b"abc"
+    for name in ("sheets/one.csv", "one.csv", "../private/sheets/one.csv"):
+        with pytest.raises(NotFound):
+            await anext(files.read(name))
+    for name in ("../files/x", "sheets/../../x", "/etc/passwd", "sheets/", "sheets/.x", "Sheets/x", ""):
+        with pytest.raises(NotFound):
+            await files.remove_private(name)
+    await files.remove_private("sheets/one.csv")
+    await files.remove_private("sheets/one.csv")
+    with pytest.raises(NotFound):
+        await anext(files.read_private("sheets/one.csv"))
 
 
 async def test_a_file_that_a_failure_cut_short_is_written_again(here: Path) -> None:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 from cryptography import x509
@@ -160,7 +161,9 @@ async def test_who_waits_at_a_server_that_stands_still_is_let_go(
         assert await lanes.find(collection, {"_id": "0001"}, limit=1) == [ROWS[1]]
         os.kill(servers.pids["mongo"], signal.SIGSTOP)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
+                while psutil.Process(servers.pids["mongo"]).status() != psutil.STATUS_STOPPED:
+                    await asyncio.sleep(0.01)
                 assert await lanes.find(collection, {"_id": "0002"}, limit=1) is None
         finally:
             os.kill(servers.pids["mongo"], signal.SIGCONT)

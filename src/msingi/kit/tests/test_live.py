@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
@@ -24,8 +25,9 @@ import pytest_asyncio
 import socketio
 from redis.asyncio import Redis
 
-from msingi.kit import config, live, revocations, state, unit
+from msingi.kit import config, limits, live, revocations, state, unit
 from msingi.kit.actors import Actor
+from msingi.kit.errors import Busy, QuotaExceeded
 from msingi.kit.live import hub as hubs
 from msingi.kit.live import telling
 from msingi.kit.live.hub import BACKLOG, Hub, Message
@@ -75,7 +77,7 @@ async def address(server: str) -> AsyncIterator[str]:
     """The same, answering, in a house whose own process can tell things."""
     async with state.running(settings_for_live(), live_app.products), asyncio.timeout(60):
         await until(lambda: answers(server))
-        await state.redis().delete("hidden", "processes")
+        await state.redis().delete("hidden", "locked", "processes")
         yield server
 
 
@@ -130,8 +132,9 @@ class Events:
 
 
 @asynccontextmanager
-async def events(address: str, *topics: str, who: str = "ann", after: str = "") -> AsyncIterator[Events]:
+async def events(address: str, *topics: str, who: str = "ann", key: str = "", after: str = "") -> AsyncIterator[Events]:
     headers = {"authorization": f"Bearer {who}"} | ({"last-event-id": after} if after else {})
+    headers |= {"x-board-key": key} if key else {}
     timeout = httpx.Timeout(20, connect=5)
     async with (
         httpx.AsyncClient(timeout=timeout) as client,
@@ -167,10 +170,10 @@ class Ear:
 
 
 @asynccontextmanager
-async def ear(address: str, who: str = "ann") -> AsyncIterator[Ear]:
+async def ear(address: str, who: str = "ann", auth: Any = None) -> AsyncIterator[Ear]:
     client = socketio.AsyncClient(reconnection=False)
     heard = Ear(client)
-    await client.connect(address, auth={"token": who}, transports=["websocket"])
+    await client.connect(address, auth=auth or {"token": who}, transports=["websocket"])
     try:
         yield heard
     finally:
@@ -290,6 +293,118 @@ async def test_whoever_loses_the_right_to_see_is_sent_away_from_the_topic(addres
         assert (await reader.data())[0] == "boards/field"
         assert (await heard.ask("subscribe", {"topic": "boards/barn"}))["error"]["code"] == "not_found"
         assert heard.heard.empty()
+
+
+# ---- somebody without an account, who has a key
+
+BARN = {"topic": "boards/barn", "key": "key of barn"}
+
+
+async def test_z1_a_key_opens_its_own_topic_and_no_other(address: str) -> None:
+    async with (
+        events(address, "boards/barn", who="-", key="key of barn") as reader,
+        ear(address, auth=BARN) as heard,
+    ):
+        await reader.standing()
+        assert (await heard.ask("subscribe", {"topic": "boards/barn"}))["ok"] is True
+        others = ["boards/field", "walls/barn", "people/barn"]
+        codes = [(await heard.ask("subscribe", {"topic": topic}))["error"]["code"] for topic in others]
+        assert codes == ["not_found", "sign_in_first", "no_such_topic"]
+        assert (await heard.ask("subscribe", {"topic": "boards/field", "key": "key of field"}))["ok"] is True
+        assert (await heard.ask("renew", {"token": "ann"}))["error"]["code"] == "forbidden"
+        for topic in ("boards/other", "boards/barn"):
+            await live.tell(topic, "n", topic)
+        assert await reader.data() == await heard.data() == ["boards/barn", "n", "boards/barn"]
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "status", "code"),
+    [
+        ("topic=boards/barn", "", 401, "sign_in_first"),
+        ("topic=boards/barn", "key of field", 404, "not_found"),
+        ("topic=boards/barn&topic=boards/field", "key of barn", 404, "not_found"),
+        ("topic=boards/barn&X-Board-Key=key%20of%20barn&key=key%20of%20barn", "", 401, "sign_in_first"),
+        ("topic=walls/barn", "key of barn", 404, "no_such_topic"),  # of another product, by its address
+        ("topic=people/ann", "key of barn", 404, "no_such_topic"),
+        ("", "key of barn", 401, "sign_in_first"),
+    ],
+)
+async def test_z1_a_stream_is_refused_to_whoever_shows_no_key_of_it(
+    address: str, query: str, key: str, status: int, code: str
+) -> None:
+    headers = {"authorization": "Bearer -"} | ({"x-board-key": key} if key else {})
+    async with httpx.AsyncClient(headers=headers) as client:
+        reply = await client.get(f"{address}/v1/boards/live?{query}")
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        BARN | {"topic": "boards/field"},
+        BARN | {"topic": "walls/barn"},
+        BARN | {"key": ""},
+        BARN | {"key": 7},
+        BARN | {"token": "-"},
+        {"key": "key of barn"},
+        {"topic": "boards/barn"},
+    ],
+)
+async def test_g2_a_key_that_opens_nothing_opens_no_socket(address: str, auth: Any) -> None:
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        async with ear(address, auth=auth):
+            pass
+
+
+async def test_a_key_serves_who_is_signed_in_as_well(address: str) -> None:
+    await state.redis().sadd("hidden", "barn")  # type: ignore[misc]
+    async with events(address, "boards/barn", key="key of barn") as reader, ear(address) as heard:
+        await reader.standing()
+        assert (await heard.ask("subscribe", {"topic": "boards/barn"}))["error"]["code"] == "not_found"
+        assert (await heard.ask("subscribe", BARN))["ok"] is True
+        await live.recheck("boards/barn")
+        await live.tell("boards/barn", "n", 1)
+        assert await reader.data() == await heard.data() == ["boards/barn", "n", 1]
+
+
+async def test_a_key_that_opens_no_more_is_sent_away_from_the_topic(address: str) -> None:
+    async with events(address, "boards/barn", who="-", key="key of barn") as reader, ear(address, auth=BARN) as heard:
+        await reader.standing()
+        await heard.ask("subscribe", {"topic": "boards/barn"})
+        await heard.ask("subscribe", {"topic": "boards/field", "key": "key of field"})
+        await state.redis().sadd("locked", "barn")  # type: ignore[misc]
+        await live.recheck("boards/barn")
+        assert await reader.next() == await heard.next() == ("gone", {"topic": "boards/barn"})
+        await live.tell("boards/barn", "n", 1)
+        await live.tell("boards/field", "n", 2)
+        assert (await heard.data())[0] == "boards/field"
+        assert (await heard.ask("subscribe", {"topic": "boards/barn"}))["error"]["code"] == "not_found"
+
+
+async def test_r2_sockets_that_say_nothing_are_few_for_each_address(address: str) -> None:
+    async with AsyncExitStack() as stack:
+        opened = 0
+        while await is_taken(address, stack):
+            opened += 1
+            assert opened <= 2 * hubs.UNKNOWN_EACH  # there are two processes
+    assert opened >= hubs.UNKNOWN_EACH
+    await until(lambda: takes_another(address))
+
+
+async def takes_another(address: str) -> bool:
+    async with AsyncExitStack() as stack:
+        return await is_taken(address, stack)
+
+
+async def is_taken(address: str, stack: AsyncExitStack) -> bool:
+    """Whether one more websocket is let in. It stays, and says nothing."""
+    where = httpx.URL(socket_url(address))
+    reader, writer = await asyncio.open_connection(where.host, where.port)
+    stack.callback(lambda: writer.transport.abort())  # a writer that nobody holds is closed
+    fields = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+    fields += [f"Host: {where.host}", f"Sec-WebSocket-Key: {b64encode(os.urandom(16)).decode()}"]
+    writer.write("\r\n".join([f"GET {where.raw_path.decode()} HTTP/1.1", *fields, "", ""]).encode())
+    return b" 101 " in await asyncio.wait_for(reader.readline(), 10)
 
 
 async def test_g2_a_socket_says_who_it_is_before_anything_else(address: str) -> None:
@@ -444,7 +559,7 @@ async def test_one_actor_keeps_a_limited_number_of_connections(address: str) -> 
 async def here() -> AsyncIterator[Hub]:
     """This process, tailing."""
     async with state.running(settings_for_live(), live_app.products), tailing() as hub:
-        await state.redis().delete("hidden")
+        await state.redis().delete("hidden", "locked")
         yield hub
 
 
@@ -550,6 +665,35 @@ async def test_more_than_is_worth_repeating_is_told_as_resync(here: Hub) -> None
     reader = await following(here, stood)
     [line] = await lines_of(reader, 1)
     assert "event: resync" in line
+
+
+async def test_r2_who_shows_no_more_than_a_key_keeps_few_connections_from_one_address(here: Hub) -> None:
+    for _ in range(hubs.UNKNOWN_EACH):
+        here.enter(Reader(None, "address:192.0.2.1"))
+    late = Reader(None, "address:192.0.2.1")
+    with pytest.raises(hubs.TooManyConnections):
+        here.check_room(late)
+    assert [line async for line in _flow(late, {"boards/barn"}, None, here.looks)] == []
+    assert late not in here.listeners
+    here.check_room(Reader(None, "address:192.0.2.2"))
+    for number in range(hubs.UNKNOWN_ALL - hubs.UNKNOWN_EACH):
+        here.enter(Reader(None, f"address:{number}"))
+    with pytest.raises(Busy):
+        here.check_room(Reader(None, "address:192.0.2.2"))
+    here.check_room(Reader(Actor("ann"), "address:192.0.2.1"))  # there is always room for who is known
+
+
+async def test_r2_what_is_asked_with_keys_on_sockets_counts_as_requests_of_that_address() -> None:
+    few = msgspec.structs.replace(settings_for_live(), anonymous_limit="3/minute")
+    scope: Any = {"type": "websocket", "client": ("192.0.2.77", 1)}
+    async with state.running(few, live_app.products):
+        await state.redis().delete("limit:anonymous:address:192.0.2.77")
+        for _ in range(3):
+            await limits.count_unknown(scope)
+        with pytest.raises(QuotaExceeded):
+            await limits.count_unknown(scope)
+        scope["client"] = ("192.0.2.78", 1)
+        await limits.count_unknown(scope)
 
 
 async def test_a_right_that_is_lost_while_it_is_checked_is_lost(here: Hub) -> None:

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from litestar import Litestar, Request, Response, get, post
 
-from msingi.kit import csrf, pages, replies, state
+from msingi.kit import config, csrf, pages, replies, state
 from msingi.kit.db import Form
 
 OURS = {"origin": "http://msingi.test", "sec-fetch-site": "same-origin"}
@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture
 async def client(running: state.State, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    running.products = [SimpleNamespace(name="stall", folder=folder, topics=(), all_stores=())]
+    running.products = [SimpleNamespace(name="stall", folder=folder, topics=(), all_stores=(), desk=None)]
     app = Litestar(
         [show_list, show_token, add_fruit, pages.static("stall")],
         openapi_config=None,
@@ -99,6 +99,30 @@ async def test_h1_a_page_is_escaped_and_runs_no_script_of_others(client: httpx.A
     assert "*" not in policy
     assert "HX-Request" in reply.headers["vary"]
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("cdn", "pictures"),
+    [
+        ("", "'self'"),
+        ("https://cdn.example", "'self' https://cdn.example"),
+        ("https://cdn.example:8443/shop/", "'self' https://cdn.example:8443"),
+    ],
+)
+async def test_h1_pictures_come_from_here_and_from_where_the_files_are(
+    running: state.State, client: httpx.AsyncClient, cdn: str, pictures: str
+) -> None:
+    running.settings = msgspec.structs.replace(running.settings, cdn_url=cdn)
+    rules = (await client.get("/list")).headers["content-security-policy"].split("; ")
+    assert f"img-src {pictures} data:" in rules
+    assert [each for each in rules if "cdn.example" in each] == ([f"img-src {pictures} data:"] if cdn else [])
+    assert "form-action 'self' https://one.example" in pages.policy_for("https://one.example").split("; ")
+
+
+@pytest.mark.parametrize("cdn", ["https://a;script-src *", "https://a b", "ftp://a", "https://a,b"])
+def test_h1_what_is_no_address_of_files_does_not_get_into_the_policy(cdn: str) -> None:
+    with pytest.raises(config.BadSettings):
+        config.load(config.Settings, {"CDN_URL": cdn})
 
 
 @pytest.mark.parametrize(

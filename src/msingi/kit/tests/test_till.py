@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from msingi.kit import clock, fetch, state
 from msingi.kit.errors import Busy, Forbidden, NotFound
+from msingi.kit.payments import ledger, truth
 from msingi.kit.payments import till as till_module
-from msingi.kit.payments import truth
 from msingi.kit.payments.face import BadCallback, Fact, ProviderSilent, Refunding, Refused, Unknown
 from msingi.kit.payments.models import Payment
 from msingi.kit.payments.testing import SECRET, Answer, Bank, scripted_http
-from msingi.kit.payments.till import Till
+from msingi.kit.payments.till import Meant, Till
 from msingi.kit.tests import counter
 from msingi.kit.tests.counter import hear, opened, told
 
@@ -417,6 +418,23 @@ async def test_c9_a_fact_that_comes_before_the_reference_waits_for_it() -> None:
     assert await till.inbox.count({"applied_at": None}) == 0
 
 
+async def test_c9_a_fact_that_names_the_payment_before_it_is_known_how_to_pay_it_takes_nothing_away() -> None:
+    till = counter.till(Bank())
+
+    class Hasty(Bank):
+        """It calls back before it answers, and names the payment as we do."""
+
+        async def begin(self, asked: Any) -> Any:
+            begun = await super().begin(asked)
+            await hear(till, [structs.replace(each, payment=asked.id) for each in begun.facts])
+            assert (await till.kept.get(asked.id)).reference == begun.reference
+            return begun
+
+    till.asking.providers = {"bank": Hasty()}
+    payment = await opened(till)
+    assert (payment.state, payment.action) == ("pending", {"kind": "prompt"})
+
+
 async def test_c9_a_fact_that_comes_while_the_reference_is_written_is_not_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -483,9 +501,9 @@ async def test_p3_a_receipt_credits_one_payment_only() -> None:
         await hear(till, [fact])
     first, second = await now_of(till, first), await now_of(till, second)
     assert (first.captured, first.odd) == (1000, [])
-    assert (second.state, second.captured) == ("pending", 0)
+    assert (second.state, second.code, second.captured) == ("failed", "credited_elsewhere", 0)
     assert second.odd == [f"receipt: QKJ4H7S2XA credits {first.id} already"]
-    assert (await told())[-1] == ("pending", 0, 0)
+    assert (await told())[-1] == ("failed", 0, 0)
 
 
 async def test_p3_of_many_payments_at_once_a_receipt_credits_one() -> None:
@@ -516,6 +534,56 @@ async def test_money_that_nobody_asked_for_finds_its_payment_by_what_was_written
     assert (paid.captured, paid.receipts) == (1500, ["R1", "R2"])
     with pytest.raises(till_module.NotUnasked):
         await till.assign("bank.1", (await opened(till)).id)
+
+
+async def test_money_that_nobody_asked_for_becomes_a_payment_of_its_own_by_what_it_is_meant_for() -> None:
+    bank = Bank()
+
+    async def whose(fact: Fact) -> Meant | None:
+        return Meant("counter.order:7", "ann") if fact.account == "7" else None
+
+    till = Till(counter.PRODUCT, {"bank": bank}, counter.Changed, whose)
+    money = Fact(id="1", reference="", kind="captured", amount=1000, currency="KES", receipt="R1", account="7")
+    await asyncio.gather(*(hear(till, [money]) for _ in range(8)))
+    (kept,) = await till.kept.many({})
+    assert (kept.purpose, kept.payer_id, kept.state) == ("counter.order:7", "ann", "captured")
+    assert (kept.captured, kept.receipts, kept.odd, kept.ask_at) == (1000, ["R1"], [], None)
+    assert await counter.told() == [("captured", 1000, 0)]
+    await hear(till, [structs.replace(money, id="2", receipt="R2", account="scribble")])
+    assert await till.kept.count({}) == 1
+    await ledger.post_payment(counter.PRODUCT, kept)
+    assert await ledger.verify(counter.PRODUCT) == []  # what is nobody's yet is nobody's
+    matched = await till.assign("bank.2", Meant("counter.order:8"))
+    assert (matched.purpose, matched.captured) == ("counter.order:8", 1000)
+    with pytest.raises(till_module.NotUnasked):
+        await till.assign("bank.2", Meant("counter.order:9"))
+
+
+async def test_money_by_hand_goes_back_without_a_name_of_the_providers_for_it() -> None:
+    bank = Bank()
+    till = counter.till(bank)
+    await hear(till, [Fact(id="1", reference="", kind="captured", amount=1000, currency="KES", receipt="R1")])
+    kept = await till.assign("bank.1", Meant("counter.order:8"))
+    refund = await till.ask_refund(kept.id, 1000, "Too much", "house", needs_approval=False)
+    await till.send_refund(kept.id, refund.id)
+    assert ("refund", refund.id) in bank.calls
+
+
+async def test_money_that_is_another_payments_by_its_receipt_is_not_counted_for_the_prompt_too() -> None:
+    """Of a prompt whose money was taken for another payment's; its query tells that it is paid, and no receipt."""
+    bank = Bank()
+    till = counter.till(bank)
+    prompt, other = await opened(till), await opened(till, purpose="counter.order:2")
+    await hear(till, [Fact(id="1", reference="", kind="captured", amount=1000, receipt="R1", currency="KES")])
+    await till.assign("bank.1", other.id)
+    callback = Fact(id="c", reference=prompt.reference or "", kind="captured", amount=1000, receipt="R1")
+    query = Fact(id="q", reference=prompt.reference or "", kind="captured")
+    await hear(till, [callback])
+    assert (await now_of(till, prompt)).state == "failed"
+    await hear(till, [query])
+    known = await now_of(till, prompt)
+    assert (known.state, known.code, known.captured, known.ask_at) == ("failed", "credited_elsewhere", 0, None)
+    assert known.odd == [f"receipt: R1 credits {other.id} already"]
 
 
 async def test_a_confirmation_of_a_receipt_that_is_known_adds_nothing() -> None:

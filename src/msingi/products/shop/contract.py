@@ -71,3 +71,10 @@ class ProductChanged(Event, frozen=True, tag="shop.product_changed"):
     """Something that buyers see of a product has changed, or it is gone."""
 
     product_id: str
+
+
+class WebhookTurnedOff(Event, frozen=True, tag="shop.webhook_turned_off"):
+    """An endpoint is told of nothing any more: `failing`, it took nothing for days; or `gone`, it said so."""
+
+    endpoint_id: str
+    reason: str

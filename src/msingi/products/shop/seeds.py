@@ -1,19 +1,29 @@
 """The small world to click through: goods, where they lie, what they cost, and people who work here."""
 
+from datetime import timedelta
+
 from msingi.kit import state
+from msingi.kit.clock import now
 from msingi.products.shop.models.catalogue import products
 from msingi.products.shop.seeds_of_goods import plant_goods
+from msingi.products.shop.seeds_of_orders import DAYS, plant_orders
 from msingi.products.shop.seeds_of_pricing import plant_pricing
 from msingi.products.shop.seeds_of_stock import AMOUNTS, plant_stock
 
 PLENTY, FEW = 40, 2  # of each variant in the demonstration, and of every ninth
+LOW = 5  # when somebody is told
 
 
 async def plant() -> None:
-    """Plant it: eight goods in tests, two hundred to click through."""
+    """Plant it: eight goods in tests; to click through two hundred, and the orders of two months."""
     await plant_goods()
-    await plant_stock(AMOUNTS if state.settings().env == "test" else await _amounts())
     await plant_pricing()
+    if state.settings().env == "test":
+        await plant_stock(AMOUNTS)
+        return
+    amounts = await _amounts()
+    await plant_stock(amounts, low_at=LOW, at=now() - timedelta(days=DAYS + 2))
+    await plant_orders([id for id, much in amounts["nairobi"].items() if much == PLENTY])
 
 
 async def _amounts() -> dict[str, dict[str, int]]:

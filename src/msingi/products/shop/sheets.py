@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, time
-from typing import Any
+from typing import Any, Self
 from xml.etree.ElementTree import ParseError
 
 import openpyxl
@@ -25,6 +25,7 @@ MOST_COLUMNS = 60
 LONGEST_CELL = 32_767  # characters, as spreadsheets have it
 MOST_UNPACKED = 40_000_000  # bytes in an XLSX, which is a ZIP
 MOST_PARTS = 200
+MOST_WRITTEN = 1_048_576  # rows of an XLSX, as its readers have it
 RUNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # with which a formula may begin
 FAULTS = (
     *(zipfile.BadZipFile, zlib.error, ParseError, InvalidFileException, struct.error, UserWarning, EOFError, OSError),
@@ -36,6 +37,14 @@ class BadSheet(Invalid):
     """This table cannot be read: {reason}."""
 
 
+class TooManyRows(Invalid):
+    """An XLSX holds {most} rows, and there are more: take CSV."""
+
+
+class Figure(str):
+    """A number that the house reckoned: it may begin with a minus, and is no formula for that."""
+
+
 class Line(Struct, frozen=True):
     """A row under its number in the sheet (the heading is 1), by the names of its columns."""
 
@@ -44,19 +53,24 @@ class Line(Struct, frozen=True):
     formulas: tuple[str, ...] = ()  # columns that hold one, instead of a value
 
 
-def read(kind: str, body: bytes) -> list[Line]:
-    """The rows of a table, without the empty ones. Raises BadSheet, UnsupportedMedia. It may take a second of work."""
+def media_of(kind: str) -> str:
+    """The type that a Content-Type names. Raises UnsupportedMedia for what is no table."""
     name = kind.partition(";")[0].strip().lower()
     if name not in (CSV, XLSX):
         raise UnsupportedMedia(wanted=f"{CSV} or {XLSX}")
-    rows = _csv_rows(body) if name == CSV else _xlsx_rows(body)
+    return name
+
+
+def read(kind: str, body: bytes, most: int = MOST_ROWS) -> list[Line]:
+    """The rows of a table, without the empty ones. Raises BadSheet, UnsupportedMedia. It may take a second of work."""
+    rows = _csv_rows(body) if media_of(kind) == CSV else _xlsx_rows(body, most)
     heading = _heading(next(rows, []))
     lines: list[Line] = []
     for number, row in enumerate(rows, start=2):
         if not any(text or runs for text, runs in row):
             continue
-        if len(lines) == MOST_ROWS:
-            raise BadSheet(reason=f"it has more than {MOST_ROWS} rows")
+        if len(lines) == most:
+            raise BadSheet(reason=f"it has more than {most} rows")
         lines.append(_line(number, heading, row))
     return lines
 
@@ -113,7 +127,7 @@ def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
 
 def escaped(text: str) -> str:
     """A text that no spreadsheet runs."""
-    return f"'{text}" if text.lstrip("'").startswith(RUNS) else text
+    return f"'{text}" if text.lstrip("'").startswith(RUNS) and not isinstance(text, Figure) else text
 
 
 def unescaped(text: str) -> str:
@@ -124,14 +138,14 @@ def unescaped(text: str) -> str:
 # ---- XLSX
 
 
-def _xlsx_rows(body: bytes) -> Iterator[Cells]:
+def _xlsx_rows(body: bytes, most: int) -> Iterator[Cells]:
     try:
-        _check_archive(body)
+        _check_archive(body, MOST_UNPACKED * max(most // MOST_ROWS // 2, 1))
         book = openpyxl.load_workbook(io.BytesIO(body), read_only=True, keep_links=False)
         try:
             sheet = book.worksheets[0]
             sheet.reset_dimensions()  # what the file says of its own size need not be true
-            for row in sheet.iter_rows(max_row=MOST_ROWS * 2, max_col=MOST_COLUMNS + 1):
+            for row in sheet.iter_rows(max_row=most * 2, max_col=MOST_COLUMNS + 1):
                 yield [("", True) if cell.data_type == "f" else (_text(cell.value), False) for cell in row]
         finally:
             book.close()
@@ -139,11 +153,11 @@ def _xlsx_rows(body: bytes) -> Iterator[Cells]:
         raise BadSheet(reason=f"it is no XLSX that we understand ({type(fault).__name__})") from None
 
 
-def _check_archive(body: bytes) -> None:
+def _check_archive(body: bytes, largest: int) -> None:
     """Raise BadSheet for an archive that unpacks to more than a table, or whose XML declares things."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         parts = archive.infolist()
-        if len(parts) > MOST_PARTS or sum(part.file_size for part in parts) > MOST_UNPACKED:
+        if len(parts) > MOST_PARTS or sum(part.file_size for part in parts) > largest:
             raise BadSheet(reason="it unpacks to more than is taken here")
         for part in parts:
             if part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or part.flag_bits & 1:
@@ -165,21 +179,36 @@ def _text(value: Any) -> str:
 
 
 class Book:
-    """An XLSX that is written row by row, to a file, so that its length costs no memory."""
+    """An XLSX that is written row by row, to a file, so that its length costs no memory.
 
-    def __init__(self, file: Any) -> None:
-        options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    What it writes meanwhile is in `folder`, which its maker removes.
+    """
+
+    def __init__(self, file: Any, folder: str) -> None:
+        options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "tmpdir": folder}
         self.book = xlsxwriter.Workbook(file, options)
         self.sheet = self.book.add_worksheet()
         self.rows = 0
 
     def add(self, rows: Iterable[Sequence[str]]) -> None:
-        """Write some rows; every cell is text, never a formula."""
+        """Write some rows; every cell is text or a figure, never a formula. Raises TooManyRows."""
         for row in rows:
+            if self.rows == MOST_WRITTEN:
+                raise TooManyRows(most=MOST_WRITTEN)
             for column, text in enumerate(row):
-                if text:
+                if isinstance(text, Figure):
+                    self.sheet.write_number(self.rows, column, float(text))
+                elif text:
                     self.sheet.write_string(self.rows, column, text[:LONGEST_CELL])
             self.rows += 1
 
     def close(self) -> None:
+        """Write the whole of it to the file."""
         self.book.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        if not self.sheet.row_data_fh_closed:  # it was not brought to its end
+            self.sheet.row_data_fh.close()

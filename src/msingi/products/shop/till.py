@@ -11,6 +11,7 @@ from msingi.kit.payments.stripe import Stripe
 from msingi.kit.payments.till import Till
 from msingi.products.shop.contract import PaymentChanged
 from msingi.products.shop.models.settings import ShopSettings
+from msingi.products.shop.queries.payments import whose
 
 CALLBACKS = "/v1/shop/callbacks/mobile"  # and then a segment of its own; Safaricom takes no address that names M-Pesa
 
@@ -33,7 +34,7 @@ class Providers:
 
 def till() -> Till:
     """The till, with those providers."""
-    return Till("shop", state.part(Providers).by_name, PaymentChanged)
+    return Till("shop", state.part(Providers).by_name, PaymentChanged, whose)
 
 
 def callback_secret(settings: ShopSettings) -> str:

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 import structlog
 
 from msingi.kit import limits, mail, sealing, state
-from msingi.kit.errors import QuotaExceeded
 from msingi.products.accounts.models.people import Account
 from msingi.products.accounts.models.settings import AccountsSettings
 from msingi.products.accounts.rules.visitors import Visitor
@@ -53,12 +52,4 @@ async def check_caller(visitor: Visitor) -> None:
 
 async def refuse_beyond(key: str, limit: str) -> None:
     """Raise QuotaExceeded (429) when more was asked under a key than a limit such as `5/hour` allows."""
-    quota = limits.parse(limit)
-    taken = await limits.take(key, quota)
-    if not taken.allowed:
-        raise QuotaExceeded(
-            quota=quota.quota,
-            window=quota.window,
-            retry_after=taken.retry_after,
-            headers={"retry-after": str(taken.retry_after)},
-        )
+    await limits.check(key, [limits.parse(limit)])

@@ -13,7 +13,7 @@ from msingi.kit.http import Given, Path, Query, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import organisations
 from msingi.products.accounts.contract import PeopleAsked
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 
 HERE = "/admin/organisations"
 MANAGE = "organisations:manage"
@@ -52,8 +52,8 @@ async def remove_any_on_page(request: AnyRequest, organisation_id: Path[str], ac
     try:
         await organisations.remove_any(organisation_id, actor, None)
     except Problem as problem:
-        return await _removal(request, organisation_id, to_show(problem))
-    return gone_well(HERE, "organisation_removed")
+        return await _removal(request, organisation_id, pages.to_show(problem))
+    return pages.gone_well(HERE, "organisation_removed")
 
 
 async def _removal(request: AnyRequest, organisation_id: str, problem: Problem | None = None) -> Response[str]:

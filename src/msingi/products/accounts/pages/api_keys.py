@@ -14,7 +14,7 @@ from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import api_keys
 from msingi.products.accounts.key_secrets import beginning_of
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.routes.sessions import NOT_KEPT
 from msingi.products.accounts.schemas.api_keys import KeyName, KeyPatch, NewKey, Scope
 
@@ -66,7 +66,7 @@ async def make_key_on_page(request: AnyRequest, actor: Given[Actor]) -> Response
         asked = NewKey(name=form.name, scopes=form.scopes, expires_in_days=form.expires_in_days)
         made = await api_keys.make(asked, actor)
     except Problem as problem:
-        return _new(request, actor, to_show(problem))
+        return _new(request, actor, pages.to_show(problem))
     reply = show("new_key", request, made=made)
     reply.headers.update(NOT_KEPT)
     return reply
@@ -84,8 +84,8 @@ async def rename_key_on_page(request: AnyRequest, key_id: Path[str], actor: Give
         key = await queries.api_keys.my_key(key_id, actor)
         await api_keys.rename(key, KeyPatch(name=form.name), None)
     except Problem as problem:
-        return await _keys(request, actor, Paging(), to_show(problem))
-    return gone_well(HERE)
+        return await _keys(request, actor, Paging(), pages.to_show(problem))
+    return pages.gone_well(HERE)
 
 
 @page_at("/account/api-keys/{key_id:str}/removal", in_person=True)
@@ -100,7 +100,7 @@ async def revoke_key_on_page(request: AnyRequest, key_id: Path[str], actor: Give
     """It has ended."""
     await pages.form_of(request, Nothing)
     await api_keys.revoke(await queries.api_keys.my_key(key_id, actor), actor)
-    return gone_well(HERE, "key_revoked")
+    return pages.gone_well(HERE, "key_revoked")
 
 
 routes: list[ControllerRouterHandler] = [

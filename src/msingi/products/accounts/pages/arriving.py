@@ -14,7 +14,7 @@ from msingi.kit import pages
 from msingi.kit.errors import Problem
 from msingi.kit.http import form_at, page_at
 from msingi.products.accounts.actions import arrivals, defence, emails, resets, verification
-from msingi.products.accounts.pages.shell import AnyRequest, to_show
+from msingi.products.accounts.pages.shell import AnyRequest
 from msingi.products.accounts.routes.sessions import NOT_KEPT
 from msingi.products.accounts.routes.visitors import visitor_of
 from msingi.products.accounts.schemas.people import Email, GivenPassword, NewPassword
@@ -145,7 +145,7 @@ async def reset_on_page(request: AnyRequest) -> Response[str]:
     try:
         form = await pages.form_of(request, Password)
     except Problem as problem:
-        return _show(RESET, request, to_show(problem))
+        return _show(RESET, request, pages.to_show(problem))
     return await _done(RESET, request, resets.reset(form.ticket, form.password))
 
 
@@ -192,7 +192,7 @@ async def _done(place: Place, request: AnyRequest, work: Awaitable[Any]) -> Resp
     try:
         await work
     except Problem as problem:
-        return _show(place, request, to_show(problem))
+        return _show(place, request, pages.to_show(problem))
     return _show(place, request, done=True)
 
 

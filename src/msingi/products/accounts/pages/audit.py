@@ -7,14 +7,14 @@ from litestar import Response
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
-from msingi.kit import audit_chain
+from msingi.kit import audit_chain, pages
 from msingi.kit.db import Paging, Where
 from msingi.kit.errors import InvalidFields, Problem
 from msingi.kit.http import Given, page_at
 from msingi.kit.reading import read_texts
 from msingi.products.accounts import queries
 from msingi.products.accounts.pages.entries import KINDS, lines_of
-from msingi.products.accounts.pages.shell import AnyRequest, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, show
 
 READ = "audit:read"
 DAY = timedelta(days=1)
@@ -40,7 +40,7 @@ async def show_audit(request: AnyRequest, page: Given[Paging]) -> Response[str]:
         asked = read_texts(Asked, given, "query")
         where = await _where(asked)
     except Problem as problem:
-        return show("audit", request, to_show(problem), asked=given, kinds=KINDS, lines=[], next=None)
+        return show("audit", request, pages.to_show(problem), asked=given, kinds=KINDS, lines=[], next=None)
     found = await queries.audit.entries(where, page)
     lines = await lines_of(found.items)
     return show("audit", request, asked=given, kinds=KINDS, lines=lines, next=found.next)

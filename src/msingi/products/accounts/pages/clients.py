@@ -15,7 +15,7 @@ from msingi.kit.reading import strictly
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import clients
 from msingi.products.accounts.models.clients import Client
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.routes.sessions import NOT_KEPT
 from msingi.products.accounts.schemas.clients import ClientPatch, NewClient
 
@@ -93,7 +93,7 @@ async def register_client_on_page(request: AnyRequest, actor: Given[Actor]) -> R
         form = await pages.form_of(request, Filled)
         made = await clients.register(strictly(NewClient, {**form.said(), "kind": form.kind}), actor)
     except Problem as problem:
-        return _new(request, form, to_show(problem))
+        return _new(request, form, pages.to_show(problem))
     return _shown_once(request, made)
 
 
@@ -139,8 +139,8 @@ async def edit_client_on_page(request: AnyRequest, client_id: Path[str], actor: 
         form = await pages.form_of(request, Filled)
         await clients.change(client, strictly(ClientPatch, form.said()), actor, form.version)
     except Problem as problem:
-        return _edit(request, client, form, to_show(problem))
-    return gone_well(f"{HERE}/{client_id}")
+        return _edit(request, client, form, pages.to_show(problem))
+    return pages.gone_well(f"{HERE}/{client_id}")
 
 
 def _edit(request: AnyRequest, client: Client, form: Filled, problem: Problem | None = None) -> Response[str]:
@@ -160,7 +160,7 @@ async def renew_secret_on_page(request: AnyRequest, client_id: Path[str], actor:
     try:
         made = await clients.renew_secret(await queries.clients.client(client_id), actor)
     except Problem as problem:
-        return await _question(RENEW, request, client_id, to_show(problem))
+        return await _question(RENEW, request, client_id, pages.to_show(problem))
     return _shown_once(request, made)
 
 
@@ -175,7 +175,7 @@ async def remove_client_on_page(request: AnyRequest, client_id: Path[str], actor
     """It is gone."""
     await pages.form_of(request, Nothing)
     await clients.remove(await queries.clients.client(client_id), actor)
-    return gone_well(HERE, "client_removed")
+    return pages.gone_well(HERE, "client_removed")
 
 
 async def _question(

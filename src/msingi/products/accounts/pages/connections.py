@@ -14,7 +14,7 @@ from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import consents, identities
 from msingi.products.accounts.models.settings import AccountsSettings
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 
 HERE = "/account/connections"
 DISCONNECT = Question(
@@ -77,8 +77,8 @@ async def disconnect_on_page(request: AnyRequest, connection_id: Path[str], acto
     try:
         await identities.disconnect(actor, connection_id)
     except rules.identities.LastWayIn as problem:
-        return await _disconnecting(request, connection_id, actor, to_show(problem))
-    return gone_well(HERE, "disconnected")
+        return await _disconnecting(request, connection_id, actor, pages.to_show(problem))
+    return pages.gone_well(HERE, "disconnected")
 
 
 async def _disconnecting(
@@ -104,7 +104,7 @@ async def take_back_on_page(request: AnyRequest, consent_id: Path[str], actor: G
     """The program may do nothing any more."""
     await pages.form_of(request, Nothing)
     await consents.take_back(await queries.clients.my_consent(consent_id, actor), actor)
-    return gone_well(HERE, "consent_taken_back")
+    return pages.gone_well(HERE, "consent_taken_back")
 
 
 routes: list[ControllerRouterHandler] = [

@@ -14,7 +14,7 @@ from msingi.kit.errors import Problem
 from msingi.kit.http import Given, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import erasing, exports
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, show
 from msingi.products.accounts.routes.sessions import session_cookie
 
 HERE = "/account/data"
@@ -37,7 +37,7 @@ async def ask_for_export_on_page(request: AnyRequest, actor: Given[Actor]) -> Re
     """Have it put together."""
     await pages.form_of(request, Nothing)
     await exports.ask(actor)
-    return gone_well(HERE, "export_asked")
+    return pages.gone_well(HERE, "export_asked")
 
 
 @page_at("/account/data/erasure", step_up=True)
@@ -53,7 +53,7 @@ async def erase_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[An
         await pages.form_of(request, Sure)
         await erasing.erase(actor.id, actor)
     except Problem as problem:
-        return show("erasure", request, to_show(problem))
+        return show("erasure", request, pages.to_show(problem))
     return Redirect("/erased", status_code=303, cookies=[session_cookie("")])
 
 

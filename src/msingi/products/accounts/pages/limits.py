@@ -12,7 +12,7 @@ from msingi.kit.errors import Problem
 from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import limits
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.queries.limits import LimitNow
 
 HERE = "/admin/limits"
@@ -48,8 +48,8 @@ async def change_limit_on_page(request: AnyRequest, limit_name: Path[str], actor
         form = await pages.form_of(request, Wanted)
         await limits.put(before, form.limit.strip(), form.version, actor)
     except Problem as problem:
-        return _limit(request, before, to_show(problem), form.limit if form else None)
-    return gone_well(HERE, "limit_changed")
+        return _limit(request, before, pages.to_show(problem), form.limit if form else None)
+    return pages.gone_well(HERE, "limit_changed")
 
 
 def _limit(
@@ -70,7 +70,7 @@ async def reset_limit_on_page(request: AnyRequest, limit_name: Path[str], actor:
     """It is set back."""
     await pages.form_of(request, Nothing)
     await limits.reset(await queries.limits.limit(limit_name, request.app), actor)
-    return gone_well(HERE, "limit_reset")
+    return pages.gone_well(HERE, "limit_reset")
 
 
 routes: list[ControllerRouterHandler] = [

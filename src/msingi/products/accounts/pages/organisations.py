@@ -15,7 +15,7 @@ from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import invitations, organisations
 from msingi.products.accounts.models.organisations import OrganisationRole
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.queries.organisations import Seen, seen_member, shown
 from msingi.products.accounts.routes.sessions import NOT_KEPT
 from msingi.products.accounts.routes.visitors import visitor_of
@@ -105,8 +105,8 @@ async def make_organisation_on_page(request: AnyRequest, actor: Given[Actor]) ->
         form = await pages.form_of(request, New)
         seen = await organisations.make(NewOrganisation(name=form.name), actor)
     except Problem as problem:
-        return await _list(request, actor, Paging(), to_show(problem))
-    return gone_well(_at(seen.organisation.id), "organisation_made")
+        return await _list(request, actor, Paging(), pages.to_show(problem))
+    return pages.gone_well(_at(seen.organisation.id), "organisation_made")
 
 
 async def _list(request: AnyRequest, actor: Actor, page: Paging, problem: Problem | None = None) -> Response[str]:
@@ -160,8 +160,8 @@ async def edit_on_page(request: AnyRequest, organisation_id: Path[str], actor: G
         patch = OrganisationPatch(name=form.name, slug=form.slug or UNSET)
         await organisations.edit(organisation_id, patch, actor, None)
     except Problem as problem:
-        return await _one(request, organisation_id, actor, Paging(), to_show(problem))
-    return gone_well(_at(organisation_id))
+        return await _one(request, organisation_id, actor, Paging(), pages.to_show(problem))
+    return pages.gone_well(_at(organisation_id))
 
 
 @page_at("/account/organisations/{organisation_id:str}/removal", step_up=True)
@@ -179,8 +179,8 @@ async def remove_on_page(request: AnyRequest, organisation_id: Path[str], actor:
     try:
         await organisations.remove(organisation_id, actor, None)
     except Problem as problem:
-        return await _ask(REMOVE, request, organisation_id, actor, to_show(problem))
-    return gone_well(HERE, "organisation_removed")
+        return await _ask(REMOVE, request, organisation_id, actor, pages.to_show(problem))
+    return pages.gone_well(HERE, "organisation_removed")
 
 
 async def _ask(
@@ -210,8 +210,8 @@ async def change_role_on_page(
         form = await pages.form_of(request, Role)
         await organisations.change_role(organisation_id, account_id, form.role, actor, None)
     except Problem as problem:
-        return await _member_page(request, organisation_id, account_id, actor, to_show(problem))
-    return gone_well(_at(organisation_id))
+        return await _member_page(request, organisation_id, account_id, actor, pages.to_show(problem))
+    return pages.gone_well(_at(organisation_id))
 
 
 async def _member_page(
@@ -244,8 +244,12 @@ async def remove_member_on_page(
     try:
         await organisations.remove_member(organisation_id, account_id, actor, None)
     except Problem as problem:
-        return await _removal(request, organisation_id, account_id, actor, to_show(problem))
-    return gone_well(HERE, "left") if account_id == actor.id else gone_well(_at(organisation_id), "member_removed")
+        return await _removal(request, organisation_id, account_id, actor, pages.to_show(problem))
+    return (
+        pages.gone_well(HERE, "left")
+        if account_id == actor.id
+        else pages.gone_well(_at(organisation_id), "member_removed")
+    )
 
 
 async def _removal(
@@ -275,8 +279,8 @@ async def hand_over_on_page(
     try:
         await organisations.hand_over(organisation_id, account_id, actor, None)
     except Problem as problem:
-        return await _handing_over(request, organisation_id, account_id, actor, to_show(problem))
-    return gone_well(_at(organisation_id), "handed_over")
+        return await _handing_over(request, organisation_id, account_id, actor, pages.to_show(problem))
+    return pages.gone_well(_at(organisation_id), "handed_over")
 
 
 async def _handing_over(
@@ -298,8 +302,8 @@ async def invite_on_page(request: AnyRequest, organisation_id: Path[str], actor:
         asked = NewInvitation(email=form.email, role=form.role)
         await invitations.invite(organisation_id, asked, actor, visitor_of(request))
     except Problem as problem:
-        return await _one(request, organisation_id, actor, Paging(), to_show(problem))
-    return gone_well(_at(organisation_id), "invited")
+        return await _one(request, organisation_id, actor, Paging(), pages.to_show(problem))
+    return pages.gone_well(_at(organisation_id), "invited")
 
 
 @form_at("/account/organisations/{organisation_id:str}/invitations/{invitation_id:str}/removal", in_person=True)
@@ -311,8 +315,8 @@ async def revoke_invitation_on_page(
     try:
         await invitations.revoke(organisation_id, invitation_id, actor)
     except Problem as problem:
-        return await _one(request, organisation_id, actor, Paging(), to_show(problem))
-    return gone_well(_at(organisation_id), "invitation_revoked")
+        return await _one(request, organisation_id, actor, Paging(), pages.to_show(problem))
+    return pages.gone_well(_at(organisation_id), "invitation_revoked")
 
 
 # ---- being asked: looking at the link changes nothing
@@ -331,8 +335,8 @@ async def accept_on_page(request: AnyRequest, actor: Given[Actor]) -> Response[A
     try:
         seen = await invitations.accept(form.ticket, actor)
     except Problem as problem:
-        return await _invitation(request, form.ticket, to_show(problem))
-    return gone_well(_at(seen.organisation.id), "joined")
+        return await _invitation(request, form.ticket, pages.to_show(problem))
+    return pages.gone_well(_at(seen.organisation.id), "joined")
 
 
 @form_at("/invitation/refusal", public=True, limit="60/minute")
@@ -342,7 +346,7 @@ async def decline_on_page(request: AnyRequest) -> Response[str]:
     try:
         await invitations.decline(form.ticket, request.user if isinstance(request.user, Actor) else None)
     except Problem as problem:
-        return await _invitation(request, form.ticket, to_show(problem))
+        return await _invitation(request, form.ticket, pages.to_show(problem))
     return pages.page("accounts/invitation.html", request, invited=None, problem=None, declined=True)
 
 
@@ -351,7 +355,7 @@ async def _invitation(request: AnyRequest, ticket: str, problem: Problem | None 
     try:
         invited = await invitations.look_at(ticket)
     except Problem as fault:
-        problem = problem or to_show(fault)
+        problem = problem or pages.to_show(fault)
     reply = pages.page(
         "accounts/invitation.html",
         request,

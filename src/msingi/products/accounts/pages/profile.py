@@ -12,7 +12,7 @@ from msingi.kit.errors import Problem
 from msingi.kit.http import Given, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import arrivals, emails, people, phones
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.routes.visitors import visitor_of
 from msingi.products.accounts.schemas.people import Email, Language, Name, ProfilePatch
 from msingi.products.accounts.schemas.phones import Digits, Phone
@@ -64,8 +64,8 @@ async def save_profile(request: AnyRequest, actor: Given[Actor]) -> Response[Any
         patch = ProfilePatch(name=form.name, language=form.language)
         account = await people.rename(await queries.people.me(actor), patch, None)
     except Problem as problem:
-        return await _profile(request, actor, to_show(problem))
-    reply = gone_well("/account")
+        return await _profile(request, actor, pages.to_show(problem))
+    reply = pages.gone_well("/account")
     if form.language is not UNSET:
         secure = state.settings().base_url.startswith("https://")
         reply.set_cookie("lang", account.language, max_age=YEAR, httponly=True, samesite="lax", secure=secure)
@@ -87,8 +87,8 @@ async def send_letter_again(request: AnyRequest, actor: Given[Actor]) -> Respons
     try:
         await arrivals.ask_to_verify(account.email, visitor_of(request))
     except Problem as problem:
-        return await _profile(request, actor, to_show(problem))
-    return gone_well("/account", "letter_sent")
+        return await _profile(request, actor, pages.to_show(problem))
+    return pages.gone_well("/account", "letter_sent")
 
 
 @page_at("/account/email", step_up=True)
@@ -104,8 +104,8 @@ async def ask_for_email(request: AnyRequest, actor: Given[Actor]) -> Response[An
         form = await pages.form_of(request, Address)
         await emails.ask(actor, form.email)
     except Problem as problem:
-        return await _email(request, actor, to_show(problem))
-    return gone_well("/account", "email_asked")
+        return await _email(request, actor, pages.to_show(problem))
+    return pages.gone_well("/account", "email_asked")
 
 
 async def _email(request: AnyRequest, actor: Actor, problem: Problem | None = None) -> Response[str]:
@@ -128,8 +128,8 @@ async def ask_for_number(request: AnyRequest, actor: Given[Actor]) -> Response[A
         form = await pages.form_of(request, Number)
         await phones.ask(actor, form.phone, visitor_of(request))
     except Problem as problem:
-        return await _phone(request, actor, to_show(problem))
-    return gone_well("/account/phone/code", "phone_asked")
+        return await _phone(request, actor, pages.to_show(problem))
+    return pages.gone_well("/account/phone/code", "phone_asked")
 
 
 async def _phone(request: AnyRequest, actor: Actor, problem: Problem | None = None) -> Response[str]:
@@ -149,8 +149,8 @@ async def confirm_phone(request: AnyRequest, actor: Given[Actor]) -> Response[An
         form = await pages.form_of(request, Code)
         await phones.verify(actor, form.code)
     except Problem as problem:
-        return show("phone_code", request, to_show(problem))
-    return gone_well("/account", "phone")
+        return show("phone_code", request, pages.to_show(problem))
+    return pages.gone_well("/account", "phone")
 
 
 @page_at("/account/phone/removal", step_up=True)
@@ -165,7 +165,7 @@ async def remove_phone(request: AnyRequest, actor: Given[Actor]) -> Response[Any
     """It is gone."""
     await pages.form_of(request, Nothing)
     await phones.remove(actor)
-    return gone_well("/account", "phone_removed")
+    return pages.gone_well("/account", "phone_removed")
 
 
 routes: list[ControllerRouterHandler] = [

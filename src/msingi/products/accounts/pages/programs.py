@@ -118,7 +118,7 @@ def _consent_page(request: AnyRequest, wish: Wish, given: dict[str, str]) -> Res
     return pages.page(
         "accounts/consent.html",
         request,
-        policy=pages.POLICY.replace("form-action 'self'", f"form-action 'self' {origin}"),
+        policy=pages.policy_for(origin),
         client=wish.client,
         scopes=wish.scopes,
         origin=origin,
@@ -195,9 +195,7 @@ async def show_leaving(request: AnyRequest) -> Response[Any]:
     client, onward = await _place_after(given)
     if person_of(request) is None:
         return Redirect(onward or "/", status_code=303, headers=NOT_KEPT)
-    policy = pages.POLICY
-    if onward:
-        policy = policy.replace("form-action 'self'", f"form-action 'self' {rules.openid.origin_of(onward)}")
+    policy = pages.policy_for(rules.openid.origin_of(onward)) if onward else None
     return pages.page("accounts/leaving.html", request, policy=policy, client=client, asked=urlencode(given))
 
 

@@ -12,7 +12,7 @@ from msingi.kit.http import form_at, page_at
 from msingi.kit.reading import read_texts
 from msingi.products.accounts.actions import arrivals, letters, people
 from msingi.products.accounts.models.settings import AccountsSettings
-from msingi.products.accounts.pages.shell import AnyRequest, faults_of, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, faults_of
 from msingi.products.accounts.routes.sessions import NOT_KEPT
 from msingi.products.accounts.routes.visitors import visitor_of
 from msingi.products.accounts.rules.visitors import Visitor
@@ -42,7 +42,7 @@ async def register_on_page(request: AnyRequest) -> Response[Any]:
     try:
         await _register(given, visitor_of(request))
     except Problem as problem:
-        return _form(request, given, to_show(problem))
+        return _form(request, given, pages.to_show(problem))
     return _form(request, given, done=True)
 
 

@@ -17,7 +17,7 @@ from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import roles
 from msingi.products.accounts.models.people import Role
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.schemas.roles import About, NewRole, Permissions, RolePatch, RoleView
 
 HERE = "/admin/roles"
@@ -68,8 +68,8 @@ async def make_role_on_page(request: AnyRequest, actor: Given[Actor]) -> Respons
         asked = NewRole(name=form.name, permissions=form.permissions, about=form.about.strip())
         role = await roles.add(asked, actor)
     except Problem as problem:
-        return await _new(request, to_show(problem))
-    return gone_well(f"{HERE}/{role.name}", "role_made")
+        return await _new(request, pages.to_show(problem))
+    return pages.gone_well(f"{HERE}/{role.name}", "role_made")
 
 
 async def _new(request: AnyRequest, problem: Problem | None = None) -> Response[str]:
@@ -117,8 +117,8 @@ async def change_role_on_page(request: AnyRequest, role_name: Path[str], actor: 
         asked = sorted({*form.permissions, *role.keeps})  # boxes that cannot be emptied are not sent
         await roles.change(role_name, RolePatch(permissions=asked, about=form.about.strip()), form.version, actor)
     except Problem as problem:
-        return await _permissions(request, role, to_show(problem))
-    return gone_well(f"{HERE}/{role_name}")
+        return await _permissions(request, role, pages.to_show(problem))
+    return pages.gone_well(f"{HERE}/{role_name}")
 
 
 async def _permissions(request: AnyRequest, role: RoleView, problem: Problem | None = None) -> Response[str]:
@@ -147,8 +147,8 @@ async def remove_role_on_page(request: AnyRequest, role_name: Path[str], actor: 
     try:
         await roles.remove(role_name, None, actor)
     except Problem as problem:
-        return _removal(request, role, to_show(problem))
-    return gone_well(HERE, "role_reset" if role.built_in else "role_removed")
+        return _removal(request, role, pages.to_show(problem))
+    return pages.gone_well(HERE, "role_reset" if role.built_in else "role_removed")
 
 
 def _removal(request: AnyRequest, role: RoleView, problem: Problem | None = None) -> Response[str]:

@@ -17,7 +17,7 @@ from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import factors, identities, people, sessions
 from msingi.products.accounts.models.factors import Factors
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.routes.factors import seed_to_show
 from msingi.products.accounts.routes.sessions import NOT_KEPT, cookies_of
 from msingi.products.accounts.routes.visitors import visitor_of
@@ -111,11 +111,11 @@ async def change_password_on_page(request: AnyRequest, actor: Given[Actor]) -> R
         change = PasswordChange(current_password=form.current_password, new_password=form.new_password)
         account = await people.change_password(actor, change)
     except Problem as problem:
-        return await _security(request, actor, to_show(problem))
+        return await _security(request, actor, pages.to_show(problem))
     methods = sorted({*actor.methods, "pwd"})
     proof = rules.sessions.proof_by_password(methods, actor.signed_in_at)
     opened = await sessions.open_session(account, "cookie", visitor_of(request), methods, **proof)
-    reply = gone_well(HERE, "password")
+    reply = pages.gone_well(HERE, "password")
     return Redirect(reply.url, status_code=303, cookies=cookies_of(opened))
 
 
@@ -132,8 +132,8 @@ async def set_first_password_on_page(request: AnyRequest, actor: Given[Actor]) -
         form = await pages.form_of(request, FirstPassword)
         await identities.set_first_password(actor, form.new_password)
     except Problem as problem:
-        return show("first_password", request, to_show(problem))
-    return gone_well(HERE, "password_set")
+        return show("first_password", request, pages.to_show(problem))
+    return pages.gone_well(HERE, "password_set")
 
 
 # ---- an authenticator app
@@ -160,8 +160,8 @@ async def confirm_app(request: AnyRequest, actor: Given[Actor]) -> Response[Any]
         form = await pages.form_of(request, AppCode)
         added = await factors.confirm_totp(actor, form.code)
     except Problem as problem:
-        return await _app(request, actor, to_show(problem))
-    return _codes(request, added.codes) if added.codes else gone_well(HERE)
+        return await _app(request, actor, pages.to_show(problem))
+    return _codes(request, added.codes) if added.codes else pages.gone_well(HERE)
 
 
 async def _app(request: AnyRequest, actor: Actor, problem: Problem | None = None) -> Response[str]:
@@ -182,7 +182,7 @@ async def remove_app(request: AnyRequest, actor: Given[Actor]) -> Response[Any]:
     """It is gone."""
     await pages.form_of(request, Nothing)
     await factors.remove_totp(actor)
-    return gone_well(HERE, "app_removed")
+    return pages.gone_well(HERE, "app_removed")
 
 
 # ---- recovery codes
@@ -201,7 +201,7 @@ async def renew_codes_on_page(request: AnyRequest, actor: Given[Actor]) -> Respo
     try:
         return _codes(request, await factors.renew_codes(actor))
     except Problem as problem:
-        return ask(RENEW_CODES, request, HERE, problem=to_show(problem))
+        return ask(RENEW_CODES, request, HERE, problem=pages.to_show(problem))
 
 
 def _codes(request: AnyRequest, codes: list[str]) -> Response[str]:
@@ -226,8 +226,8 @@ async def add_passkey_on_page(request: AnyRequest, actor: Given[Actor]) -> Respo
         form = await pages.form_of(request, Made)
         added = await factors.add_passkey(actor, _passkey_of(form))
     except Problem as problem:
-        return show("new_passkey", request, to_show(problem))
-    return _codes(request, added.codes) if added.codes else gone_well(HERE, "passkey_added")
+        return show("new_passkey", request, pages.to_show(problem))
+    return _codes(request, added.codes) if added.codes else pages.gone_well(HERE, "passkey_added")
 
 
 def _passkey_of(form: Made) -> NewPasskey:
@@ -249,8 +249,8 @@ async def rename_passkey_on_page(request: AnyRequest, passkey_id: Path[str], act
         passkey = await queries.factors.my_passkey(passkey_id, actor)
         await factors.rename_passkey(passkey, PasskeyPatch(name=form.name))
     except Problem as problem:
-        return await _security(request, actor, to_show(problem))
-    return gone_well(HERE)
+        return await _security(request, actor, pages.to_show(problem))
+    return pages.gone_well(HERE)
 
 
 @page_at("/account/security/passkeys/{passkey_id:str}/removal", step_up=True)
@@ -268,8 +268,8 @@ async def remove_passkey_on_page(request: AnyRequest, passkey_id: Path[str], act
     try:
         await factors.remove_passkey(passkey, actor)
     except rules.identities.LastWayIn as problem:
-        return ask(REMOVE_PASSKEY, request, HERE, about=passkey.name, problem=to_show(problem))
-    return gone_well(HERE, "passkey_removed")
+        return ask(REMOVE_PASSKEY, request, HERE, about=passkey.name, problem=pages.to_show(problem))
+    return pages.gone_well(HERE, "passkey_removed")
 
 
 routes: list[ControllerRouterHandler] = [

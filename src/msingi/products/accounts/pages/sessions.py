@@ -14,7 +14,7 @@ from msingi.kit.http import Given, Path, form_at, page_at
 from msingi.products.accounts import queries, rules
 from msingi.products.accounts.actions import sessions
 from msingi.products.accounts.models.sessions import Session
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.routes.sessions import session_cookie
 
 HERE = "/account/sessions"
@@ -60,7 +60,7 @@ async def end_session_on_page(request: AnyRequest, session_id: Path[str], actor:
     """End one of them."""
     await pages.form_of(request, Nothing)
     await sessions.end(await queries.sessions.my_session(session_id, actor))
-    return gone_well(HERE, "session_ended")
+    return pages.gone_well(HERE, "session_ended")
 
 
 @form_at("/account/sessions", in_person=True)
@@ -68,7 +68,7 @@ async def end_others_on_page(request: AnyRequest, actor: Given[Actor]) -> Respon
     """End all but this one."""
     await pages.form_of(request, Nothing)
     await sessions.end_others(actor)
-    return gone_well(HERE, "others_ended")
+    return pages.gone_well(HERE, "others_ended")
 
 
 @page_at("/account/sessions/all", in_person=True)

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 from litestar import Request, Response
-from litestar.response import Redirect
 from msgspec import Struct
 
-from msingi.kit import audit, csrf, pages
-from msingi.kit.errors import Problem, SignInFirst
+from msingi.kit import audit, pages
+from msingi.kit.errors import Problem
 
 AnyRequest = Request[Any, Any, Any]
 # Where one can go, by the permission that it takes.
@@ -157,16 +155,3 @@ def _fault(field: str, message: str) -> tuple[str, str]:
     if field == "email":
         return "this is no e-mail address", ""
     return ("this will not do", "") if "`" in message else (message, "")
-
-
-def gone_well(path: str, done: str = "saved") -> Redirect:
-    """To a page, which says what was done."""
-    return Redirect(f"{path}?{urlencode({'done': done})}", status_code=303)
-
-
-def to_show(problem: Problem) -> Problem:
-    """A problem that the form's page shows to the person. What is ours, asks to sign in, or is about a form from
-    elsewhere, is raised again."""
-    if problem.status >= 500 or isinstance(problem, (SignInFirst, csrf.CrossSite)):
-        raise problem
-    return problem

@@ -23,7 +23,7 @@ from msingi.products.accounts.models.people import Account
 from msingi.products.accounts.models.sessions import Session
 from msingi.products.accounts.models.settings import AccountsSettings
 from msingi.products.accounts.pages.entries import lines_of
-from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, Nothing, Question, ask, show
 from msingi.products.accounts.pages.users import HERE, MANAGE
 from msingi.products.accounts.routes.sessions import cookies_of
 from msingi.products.accounts.routes.visitors import visitor_of
@@ -118,8 +118,8 @@ async def edit_on_page(request: AnyRequest, user_id: Path[str], actor: Given[Act
         form = await pages.form_of(request, Person)
         await people.edit_user(user_id, UserPatch(name=form.name, roles=form.roles), form.version, actor)
     except Problem as problem:
-        return await _edit(request, user_id, to_show(problem))
-    return gone_well(_page_of(user_id))
+        return await _edit(request, user_id, pages.to_show(problem))
+    return pages.gone_well(_page_of(user_id))
 
 
 async def _edit(request: AnyRequest, user_id: str, problem: Problem | None = None) -> Response[str]:
@@ -154,7 +154,7 @@ async def impersonate_on_page(request: AnyRequest, user_id: Path[str], actor: Gi
         asked = strictly(Impersonation, {"reason": form.reason.strip(), "session": "cookie"})
         opened = await impersonation.begin(user_id, asked, actor, visitor_of(request))
     except Problem as problem:
-        return await _why(request, user_id, to_show(problem))
+        return await _why(request, user_id, pages.to_show(problem))
     headers = {"Cache-Control": "no-store"}
     return Redirect("/account", status_code=303, headers=headers, cookies=cookies_of(opened))
 
@@ -180,8 +180,8 @@ async def erase_user_on_page(request: AnyRequest, user_id: Path[str], actor: Giv
         form = await pages.form_of(request, Erasure)
         await erasing.erase(user_id, actor, pass_on=form.pass_on)
     except Problem as problem:
-        return await _erasure(request, user_id, to_show(problem))
-    return gone_well(HERE, "user_erased")
+        return await _erasure(request, user_id, pages.to_show(problem))
+    return pages.gone_well(HERE, "user_erased")
 
 
 async def _erasure(request: AnyRequest, user_id: str, problem: Problem | None = None) -> Response[str]:
@@ -209,8 +209,8 @@ async def end_session_of_user(
     try:
         await others.end_session(user_id, session_id, actor)
     except Problem as problem:
-        return ask(END_SESSION, request, _page_of(user_id), problem=to_show(problem))
-    return gone_well(_page_of(user_id), "session_ended")
+        return ask(END_SESSION, request, _page_of(user_id), problem=pages.to_show(problem))
+    return pages.gone_well(_page_of(user_id), "session_ended")
 
 
 # ---- what takes no more than a yes
@@ -287,8 +287,8 @@ async def do_act(request: AnyRequest, user_id: Path[str], act: Path[str], actor:
     try:
         await _act(act).do(user_id, actor)
     except Problem as problem:
-        return await _question(request, user_id, act, to_show(problem))
-    return gone_well(_page_of(user_id), _act(act).done)
+        return await _question(request, user_id, act, pages.to_show(problem))
+    return pages.gone_well(_page_of(user_id), _act(act).done)
 
 
 def _act(name: str) -> Act:

@@ -14,7 +14,7 @@ from msingi.kit.errors import Problem
 from msingi.kit.http import Given, Query, form_at, page_at
 from msingi.products.accounts import queries
 from msingi.products.accounts.actions import people
-from msingi.products.accounts.pages.shell import AnyRequest, gone_well, show, to_show
+from msingi.products.accounts.pages.shell import AnyRequest, show
 from msingi.products.accounts.rules.roles import EVERYBODYS
 from msingi.products.accounts.schemas.people import BroughtUser, Email, Name, NewPassword, NewUser, Roles
 
@@ -64,8 +64,8 @@ async def add_user_on_page(request: AnyRequest, actor: Given[Actor]) -> Response
         asked = NewUser(email=form.email, password=form.password, name=form.name, roles=form.roles)
         account = await people.add_user(asked, actor)
     except Problem as problem:
-        return await _new(request, to_show(problem))
-    return gone_well(f"{HERE}/{account.id}", "user_added")
+        return await _new(request, pages.to_show(problem))
+    return pages.gone_well(f"{HERE}/{account.id}", "user_added")
 
 
 async def _new(request: AnyRequest, problem: Problem | None = None) -> Response[str]:
@@ -87,8 +87,8 @@ async def import_user_on_page(request: AnyRequest, actor: Given[Actor]) -> Respo
     try:
         account = await people.import_user(await pages.form_of(request, BroughtUser), actor)
     except Problem as problem:
-        return show("import_user", request, to_show(problem), typed=await request.form())
-    return gone_well(f"{HERE}/{account.id}", "user_added")
+        return show("import_user", request, pages.to_show(problem), typed=await request.form())
+    return pages.gone_well(f"{HERE}/{account.id}", "user_added")
 
 
 routes: list[ControllerRouterHandler] = [

@@ -1,11 +1,7 @@
 "use strict";
 // A button with `data-new-passkey` gets from that address what the device is asked for, has it make a passkey, puts what
 // it answers into the button's form and sends that.
-
-const bytes = (text) =>
-  Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
-const text = (buffer) =>
-  btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+// `bytes` and `text` are those of console/base64url.js, which a page loads before this.
 
 function readable(options) {
   const excludeCredentials = options.excludeCredentials.map((each) => ({ ...each, id: bytes(each.id) }));

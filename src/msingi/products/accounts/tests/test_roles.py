@@ -71,7 +71,7 @@ async def test_a11_topics_are_looked_at_again_when_roles_change(
         if not actor.may("users:manage"):
             raise PermissionError
 
-    monkeypatch.setattr(hub, "check_may_follow", lambda path, actor: see(actor))
+    monkeypatch.setattr(hub, "check_may_follow", lambda path, actor, key: see(actor))
     assert Topic("people", see=see).values("people") == ()
     await admin.post("/roles", json=HELPER)
 

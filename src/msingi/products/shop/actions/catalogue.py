@@ -12,10 +12,12 @@ from msingi.kit.errors import NotFound, Stale
 from msingi.kit.events import emit
 from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic, guarded
+from msingi.products.shop.actions import pictures
 from msingi.products.shop.contract import ProductChanged
 from msingi.products.shop.models.catalogue import (
     Availability,
     Option,
+    Picture,
     Product,
     Variant,
     Words,
@@ -38,8 +40,12 @@ async def add(new: NewProduct) -> Product:
 
 @atomic
 async def insert(product: Product) -> Product:
-    """Store a new product with what follows from it. Raises AlreadyExists for a slug, SKU or variant that is there."""
+    """Store a new product with what follows from it.
+
+    Raises AlreadyExists for a slug, SKU or variant that is there; NoSuchCategory, UnknownPicture.
+    """
     branch = await hold_category(product.category_id)
+    product = replace(product, pictures=await _shown([], product.pictures))
     return await products.add(
         rules.derived(replace(product, category_ids=branch)), tells=[ProductChanged(product_id=product.id)]
     )
@@ -88,6 +94,7 @@ async def remove(product_id: str, if_match: int | None) -> None:
 @atomic
 async def _remove(product: Product) -> None:
     await products.remove(product)
+    await _shown(product.pictures, [])
     await emit(ProductChanged(product_id=product.id))
 
 
@@ -156,6 +163,8 @@ async def save(before: Product, after: Product) -> Product:
         rules.check_ready(after)
     if after.category_id != before.category_id:
         after = replace(after, category_ids=await hold_category(after.category_id))
+    if after.pictures != before.pictures:
+        after = replace(after, pictures=await _shown(before.pictures, after.pictures))
     changes = _differences(before, rules.derived(after))
     if not changes:
         return before
@@ -176,6 +185,15 @@ async def hold_category(category_id: str | None) -> list[str]:
     if held is None:
         raise rules.NoSuchCategory
     return [*held["path"], category_id]
+
+
+async def _shown(before: Sequence[Picture], after: Sequence[Picture]) -> list[Picture]:
+    """Pictures that a product shows from now on, with their own measures. Raises UnknownPicture."""
+    old, new = {each.file for each in before}, {each.file for each in after}
+    if old - new:
+        await pictures.take_off(old - new)
+    kept = await pictures.put_on(new) if new else {}
+    return [replace(each, width=kept[each.file].width, height=kept[each.file].height) for each in after]
 
 
 def _differences(before: Product, after: Product) -> dict[str, Any]:
@@ -214,6 +232,9 @@ def as_stored(given: dict[str, Any]) -> dict[str, Any]:
         kept["attributes"] = {name: value.strip() for name, value in kept["attributes"].items()}
     if "options" in kept:
         kept["options"] = [Option(each.name, each.values) for each in kept["options"]]
+    if "pictures" in kept:
+        shown = {each.file: Picture(each.file, words(each.alt)) for each in kept["pictures"]}
+        kept["pictures"] = list(shown.values())
     if "variants" in kept:
         kept["variants"] = variants(kept["variants"])
     return kept

@@ -20,7 +20,7 @@ from msingi.kit.clock import now
 from msingi.kit.errors import AlreadyExists, Busy, Problem, Stale
 from msingi.kit.ids import new_id
 from msingi.kit.unit import atomic
-from msingi.products.shop.actions import carts, coupons, money, stock
+from msingi.products.shop.actions import carts, coupons, money, prompts, stock
 from msingi.products.shop.actions.orders import entry
 from msingi.products.shop.actions.telling import tell_placed
 from msingi.products.shop.contract import OrderPlaced
@@ -62,11 +62,12 @@ class Begun(Struct, frozen=True):
 async def check_out(form: CheckoutForm, buyer: Buyer) -> Ordered:
     """Order what is in the cart, if it costs what the buyer expects.
 
-    Raises CartEmpty, NotAllSold, TotalChanged, ContactNeeded, OutOfStock, CouponRefused, BadShipping, NoSuchWayToPay.
+    Raises CartEmpty, NotAllSold, TotalChanged, ContactNeeded, OutOfStock, CouponRefused, BadShipping, NoSuchWayToPay,
+    TooManyPrompts.
     """
     begun = await _begin()
     placed = await orders.find({"_id": begun.order_id})
-    order = await (_take(await _draft(begun, form, buyer)) if placed is None else _place(placed))
+    order = await (_take(await _draft(begun, form, buyer), form) if placed is None else _place(placed))
     if order.totals.total:
         await _open_payment(order, form)
     return Ordered(await orders.get(order.id), begun.token if buyer.actor is None else None)
@@ -198,12 +199,17 @@ def _line(number: int, each: PricedLine) -> OrderLine:
 # ---- taking it
 
 
-async def _take(draft: Order) -> Order:
-    """Hold what it needs, then place it. What is refused on the way gives back what was taken."""
+async def _take(draft: Order, form: CheckoutForm) -> Order:
+    """Hold what it needs, then place it. What is refused on the way gives back what was taken.
+
+    That a phone will ring is counted at the end: a buyer who is refused for another reason has made none ring.
+    """
     seconds = state.part(ShopSettings).hold_seconds
     held = await stock.hold(draft.id, _wanted(draft), seconds=seconds, location_id=draft.pick_up_at)
     try:
         await coupons.hold_coupons(draft.id, draft.coupons, draft.person, seconds)
+        if draft.totals.total and form.pay is not None:
+            await prompts.count(form.pay.provider, form.pay.phone)
         return await _place(_with_allocations(draft, held))
     except Busy:
         raise  # whether it was placed is open; the holds serve the retry, and end by themselves

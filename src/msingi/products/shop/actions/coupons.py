@@ -2,14 +2,16 @@
 
 A coupon with a limit is decided about by its own document, in one guarded update by the database's clock, without a
 transaction; so is what one person may use, by a document for that person and coupon. A hold is named by its order. One
-that has ended counts for nobody, but is still written there for a day: money that comes late can spend it if there is
-room. Each write knows itself again, so that doing it twice does nothing the second time.
+that has ended counts for nobody, but is still written there for a day. Money that comes late spends it all the same:
+beyond the limit if there is no room, since the order has its price, and the count says what is. Each write knows itself
+again, so that doing it twice does nothing the second time.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from msingi.kit.again import until_it_fits
+from msingi.kit.clock import now
 from msingi.kit.db import Collection, Row, plain
 from msingi.kit.errors import AlreadyExists, NotFound, Stale
 from msingi.kit.unit import guarded, repeatable
@@ -101,8 +103,9 @@ async def _why(store: Collection[Any], id: str, order_id: str, limit: int | str)
 async def spend_coupons(order_id: str, codes: Sequence[str], person: str | None) -> list[str]:
     """Count these coupons as used by an order that is paid, each once however often this is done.
 
-    A hold that has ended is spent too, if there is room. Returns the codes of which there is none left: they were
-    used by others when the money came late, and are not counted.
+    The price of an order is that of the moment of ordering, so that its coupons are used whatever is left of them.
+    Returns the codes of which nothing was: the money came so late that the hold was over, and others had the rest.
+    They are counted all the same, beyond the limit.
     """
     return [code for code in sorted(normal_all(codes)) if not await _spend_everywhere(order_id, code, person)]
 
@@ -111,17 +114,30 @@ async def _spend_everywhere(order_id: str, code: str, person: str | None) -> boo
     found = await coupons.find({"_id": code})
     if found is None:
         return False
-    done = await _spend(coupons, code, order_id, "$limit")
-    if found.limit_each is not None and person is not None:
-        done &= await _spend(personal_uses, use_id(code, person), order_id, found.limit_each)
-    return done
+    within = await _spend(coupons, code, order_id, "$limit")
+    if person is not None:
+        await _make_room_for(code, person)
+        within &= await _spend(personal_uses, use_id(code, person), order_id, found.limit_each)
+    return within
 
 
-async def _spend(store: Collection[Any], id: str, order_id: str, limit: int | str) -> bool:
+async def _spend(store: Collection[Any], id: str, order_id: str, limit: int | str | None) -> bool:
+    """Count it, once; returns whether there was room for it."""
+    if await _count(store, id, order_id, _may_spend(order_id, limit)):
+        return True
+    if await store.exists({"_id": id, "spent_by": order_id}):
+        return True
+    return not await _count(store, id, order_id, True)
+
+
+def _may_spend(order_id: str, limit: int | str | None) -> Row:
+    """Whether an order's hold has not ended, or there is room without it."""
     mine = _filtered(order_id, True, own=True)
     live = {"$gt": [{"$max": {"$map": {"input": mine, "as": "each", "in": "$$each.until"}}}, "$$NOW"]}
-    is_held = {"$gt": [{"$size": mine}, 0]}
-    may = {"$or": [{"$eq": [limit, None]}, {"$and": [is_held, {"$or": [live, _has_room(order_id, limit)]}]}]}
+    return {"$or": [{"$and": [{"$gt": [{"$size": mine}, 0]}, live]}, _has_room(order_id, limit)]}
+
+
+async def _count(store: Collection[Any], id: str, order_id: str, may: Row | bool) -> bool:
     is_new = {"$not": [{"$in": [{"$literal": order_id}, "$spent_by"]}]}
     changes = {
         "spent": {"$add": ["$spent", 1]},
@@ -131,7 +147,7 @@ async def _spend(store: Collection[Any], id: str, order_id: str, limit: int | st
     try:
         await _set(store, id, changes, {"$and": [is_new, may]})
     except Stale:
-        return await store.exists({"_id": id, "spent_by": order_id})
+        return False
     return True
 
 
@@ -144,16 +160,28 @@ async def release_coupons(order_id: str, codes: Sequence[str], person: str | Non
 
 
 async def give_back_coupons(order_id: str, codes: Sequence[str], person: str | None) -> None:
-    """Have what an order spent of these coupons count no more: it was cancelled after it was paid. Each once."""
+    """Have what an order has just spent of these coupons count no more. Each once, while it is remembered."""
     for code in sorted(normal_all(codes)):
         await _give_back(coupons, code, order_id)
         if person is not None:
             await _give_back(personal_uses, use_id(code, person), order_id)
 
 
+async def take_back_coupons(order_id: str, codes: Sequence[str], person: str | None) -> None:
+    """The same for an order that is known to have spent them, however many did since: inside of the transaction in
+    which that comes not to be known of it any more."""
+    for code in sorted(normal_all(codes)):
+        pairs: list[tuple[Collection[Any], str]] = [(coupons, code)]
+        if person is not None:
+            pairs.append((personal_uses, use_id(code, person)))
+        for store, id in pairs:
+            less = {"$max": [0, {"$subtract": ["$spent", 1]}]}
+            await store.apply(id, [{"$set": {"spent": less, "spent_by": _without(order_id)}}])
+
+
 async def _give_back(store: Collection[Any], id: str, order_id: str) -> None:
     this: Row = {"$literal": order_id}
-    others = {"$filter": {"input": "$spent_by", "cond": {"$ne": ["$$this", this]}}}
+    others = _without(order_id)
     if await store.exists({"_id": id, "spent_by": order_id}):
         try:
             await _set(
@@ -161,6 +189,10 @@ async def _give_back(store: Collection[Any], id: str, order_id: str) -> None:
             )
         except Stale:
             return  # another was faster
+
+
+def _without(order_id: str) -> Row:
+    return {"$filter": {"input": "$spent_by", "cond": {"$ne": ["$$this", {"$literal": order_id}]}}}
 
 
 async def _release(store: Collection[Any], id: str, order_id: str) -> None:
@@ -196,7 +228,7 @@ async def _add_use(use: PersonalUse) -> None:
     await personal_uses.add(use)
 
 
-def _has_room(order_id: str, limit: int | str) -> Row:
+def _has_room(order_id: str, limit: int | str | None) -> Row:
     """Whether one more may be taken beside what is spent and what other orders hold."""
     taken = {"$add": ["$spent", {"$size": held_by_others(order_id)}]}
     return {"$or": [{"$eq": [limit, None]}, {"$lt": [taken, limit]}]}
@@ -238,6 +270,8 @@ async def edit(code: str, form: CouponPatch, if_match: int | None) -> Coupon:
         if not changes:
             return known
         check_coupon(_changed(known, changes))
+        if any(getattr(known, name) is None for name in changes if name in ("limit", "limit_each")):
+            changes["held_since"] = now()
         when = {"version": if_match} if if_match is not None else plain(unchanged(known))
         return await _edit(code, changes, when)
 

@@ -1,7 +1,7 @@
 """Goods from a table: looked at whole before anything is written."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct, convert, to_builtins
@@ -20,7 +20,9 @@ from msingi.products.shop.rules.catalogue_rows import Fault, Given, GivenVariant
 from msingi.products.shop.schemas.catalogue import ImportView, NewProduct, RowFault
 
 TOGETHER = 50  # products that are read, and written, at once
+MOST_IN_BACKGROUND = 50_000  # rows of a table that a job reads
 MOST_FAULTS = 200  # that are told
+Progress = Callable[[int, int], Awaitable[None]]
 AVAILABILITIES: tuple[str, ...] = ("draft", "published", "archived")
 
 
@@ -42,22 +44,66 @@ async def import_goods(kind: str, body: bytes, *, dry_run: bool) -> ImportView:
     Products are known by their slug, variants by their SKU. If a row is wrong, nothing is written. What somebody else
     changes between the look and the writing is named too; the rest is written then. Raises BadSheet, UnsupportedMedia.
     """
-    lines = await asyncio.to_thread(sheets.read, kind, body)
+    given, faults, told = await _read(kind, body, sheets.MOST_ROWS, dry_run)
+    plans, more = await _planned(given, await _places())
+    faults += more
+    for plan in plans if dry_run and not faults else ():
+        _count(told, plan)
+    if not dry_run and not faults:
+        faults = await _written(plans, told)
+    return _with_faults(told, faults)
+
+
+async def import_many(kind: str, body: bytes, *, dry_run: bool, progress: Progress) -> ImportView:
+    """The same for a large table, in the background: `progress` hears how many products are done, of how many.
+
+    All products are looked at first, and then again as they are written, some at a time, so that they need not all be
+    held. Begun anew after a crash, it finds what was written before unchanged. Raises BadSheet, UnsupportedMedia.
+    """
+    given, faults, told = await _read(kind, body, MOST_IN_BACKGROUND, dry_run)
+    places, done, all_of = await _places(), 0, len(given) * (1 if dry_run else 2)
+    for some in _batches(given):
+        plans, more = await _planned(some, places)
+        faults += more
+        for plan in plans if dry_run else ():
+            _count(told, plan)
+        done += len(some)
+        await progress(done, all_of)
+    for some in _batches(given) if not (dry_run or faults) else ():
+        plans, more = await _planned(some, places)
+        faults_now = [*more, *await _written(plans, told)]
+        told.errors += _row_faults(faults_now)[: MOST_FAULTS - len(told.errors)]
+        done += len(some)
+        await progress(done, all_of)
+    if faults:
+        told.created = told.updated = told.unchanged = 0
+        return _with_faults(told, faults)
+    return told
+
+
+async def _read(kind: str, body: bytes, most: int, dry_run: bool) -> tuple[list[Given], list[Fault], ImportView]:
+    """What a table says, and what is wrong with that already."""
+    lines = await asyncio.to_thread(sheets.read, kind, body, most)
     unknown = rows.unknown_columns(lines[0].cells if lines else ())
     if unknown or (lines and "slug" not in lines[0].cells):
         raise sheets.BadSheet(reason=f"no goods have a column {unknown[0]}" if unknown else "it has no column slug")
     given, faults = rows.grouped((line.row, line.cells) for line in lines)
     faults += [Fault(line.row, name, "A formula is no value") for line in lines for name in line.formulas]
-    plans, more = await _planned(given)
-    faults += more
-    told = ImportView(dry_run=dry_run, rows=len(lines), created=0, updated=0, unchanged=0, errors=[])
-    for plan in plans if dry_run and not faults else ():
-        _count(told, plan)
-    if not dry_run and not faults:
-        faults = await _written(plans, told)
-    ordered = sorted(set(faults), key=lambda each: (each.row, each.column))[:MOST_FAULTS]
-    told.errors = [RowFault(row=each.row, column=each.column, message=each.message) for each in ordered]
+    return (
+        given,
+        faults,
+        ImportView(dry_run=dry_run, rows=len(lines), created=0, updated=0, unchanged=0, errors=[]),
+    )
+
+
+def _with_faults(told: ImportView, faults: Iterable[Fault]) -> ImportView:
+    told.errors = _row_faults(faults)[:MOST_FAULTS]
     return told
+
+
+def _row_faults(faults: Iterable[Fault]) -> list[RowFault]:
+    ordered = sorted(set(faults), key=lambda each: (each.row, each.column))
+    return [RowFault(row=each.row, column=each.column, message=each.message) for each in ordered]
 
 
 def _count(told: ImportView, plan: Plan) -> None:
@@ -72,9 +118,13 @@ def _count(told: ImportView, plan: Plan) -> None:
 # ---- what it would become
 
 
-async def _planned(given: Sequence[Given]) -> tuple[list[Plan], list[Fault]]:
+async def _places() -> dict[str, str]:
+    """The categories, by their ids and by their slugs."""
+    return {name: each.id for each in (await queries.tree()).items for name in (each.id, each.slug)}
+
+
+async def _planned(given: Sequence[Given], places: dict[str, str]) -> tuple[list[Plan], list[Fault]]:
     """What becomes of each product, and what is wrong with it."""
-    places = {name: each.id for each in (await queries.tree()).items for name in (each.id, each.slug)}
     plans: list[Plan] = []
     faults: list[Fault] = []
     for some in _batches(given):

@@ -12,17 +12,16 @@ import structlog
 
 from msingi.kit import audit, unit
 from msingi.kit.auth import Actor
-from msingi.kit.clock import now
-from msingi.kit.errors import AlreadyExists, Busy, NotFound, Problem, Stale
+from msingi.kit.errors import Busy, NotFound, Problem, Stale
 from msingi.kit.payments import ledger
 from msingi.kit.payments.models import Payment, Refund, postings
 from msingi.kit.unit import atomic, guarded, repeatable
-from msingi.products.shop.actions import coupons, stock
+from msingi.products.shop.actions import coupons, invoices, prompts, stock
 from msingi.products.shop.actions import orders as giving_up
 from msingi.products.shop.actions.orders import entry, forget_rest, let_go, move, tell
-from msingi.products.shop.models.orders import Entry, Invoice, Order, invoices, orders
+from msingi.products.shop.models.orders import Entry, Order, orders
 from msingi.products.shop.models.stock import locations
-from msingi.products.shop.queries.orders import invoice_of, last_place, payments_of
+from msingi.products.shop.queries.orders import payments_of
 from msingi.products.shop.rules import bookkeeping
 from msingi.products.shop.rules import orders as rules
 from msingi.products.shop.till import till
@@ -43,11 +42,13 @@ async def settle(order_id: str) -> Order:
 
 async def _settle(order: Order) -> Order:
     paid = await payments_of(order.id)
+    order = await invoices.write_credit_notes(order, paid)
     order = await _note_money(order, paid)
     if order.state in ("awaiting_payment", "expired") and rules.secured(paid) >= order.totals.total:
         order = await _confirm(order)
     if order.state in rules.CONFIRMED:
         order = await _after_paid(order, paid)
+        order = await invoices.write_credit_notes(order, paid)
         await _capture(order, paid)
     if order.state in ("cancelled", "expired"):
         await let_go(order)
@@ -185,48 +186,23 @@ async def fill(order_id: str, by: str) -> Order:
 
 
 async def _after_paid(order: Order, paid: Sequence[Payment]) -> Order:
-    if "coupons_spent" not in order.steps:
-        gone = await coupons.spend_coupons(order.id, order.coupons, order.person or None)
-        if gone:
-            log.warning("coupons_spent_beyond_limit", order=order.id, coupons=gone)
-        order = await _done(order, "coupons_spent")
+    if rules.COUPONS_SPENT not in order.steps:
+        beyond = await coupons.spend_coupons(order.id, order.coupons, rules.counted_for(order))
+        order = await _note_spent(order, beyond)
     if order.invoice is None and rules.captured(paid) >= order.totals.total:
-        order = await _put_invoice(order, await number_invoice(order.id))
+        order = await invoices.write_invoice(order)
     return order
 
 
-@repeatable
-async def _done(order: Order, step: str) -> Order:
-    return await orders.change(order.id, {"$addToSet": {"steps": step}}, when={"state": order.state})
-
-
-async def number_invoice(order_id: str) -> str:
-    """The number of an order's invoice: the next of its year, and the same one ever after.
-
-    The number is the id of a document and the order is unique among them, so that one insert decides: there is no gap
-    since the one before it is there, and no second one for an order, whoever dies or hurries meanwhile.
-    """
-    while True:
-        known = await invoice_of(order_id)
-        if known is not None:
-            return known.id
-        year = rules.year_of(now())
-        place = await last_place(year) + 1
-        try:
-            return (await _number(order_id, year, place)).id
-        except AlreadyExists:
-            continue
-
-
-@repeatable
-async def _number(order_id: str, year: int, place: int) -> Invoice:
-    fresh = Invoice(id=rules.invoice_number(year, place), order_id=order_id, year=year, place=place)
-    return await invoices.add(fresh)
-
-
-@repeatable
-async def _put_invoice(order: Order, number: str) -> Order:
-    return await orders.change(order.id, {"$set": {"invoice": number}})
+@guarded
+async def _note_spent(order: Order, beyond: Sequence[str]) -> Order:
+    step = {"$addToSet": {"steps": rules.COUPONS_SPENT}}
+    when = {"state": order.state, "steps": {"$ne": rules.COUPONS_SPENT}}
+    if not beyond:
+        return await orders.change(order.id, step, when=when)
+    log.warning("coupons_spent_beyond_limit", order=order.id, coupons=beyond)
+    said = entry("coupon_beyond_limit", public=False, coupons=", ".join(beyond))
+    return await tell(order, [said], to=step, when=when)
 
 
 async def _capture(order: Order, paid: Sequence[Payment]) -> None:
@@ -399,9 +375,10 @@ async def _note_payment(order: Order, opened: Payment) -> None:
 async def pay_again(order_id: str, provider: str, phone: str) -> Payment:
     """Try to pay once more, with this provider. What was begun before is given up.
 
-    Raises NothingToPay, HoldEnded, PaymentUnknown, NoSuchWayToPay, OrderFull.
+    Raises NothingToPay, HoldEnded, PaymentUnknown, NoSuchWayToPay, OrderFull, TooManyPrompts.
     """
     payment_id = await _next_payment(order_id, provider)
+    await prompts.count(provider, phone)
     await give_up([each for each in await payments_of(order_id) if each.id != payment_id])
     return await pay(await orders.get(order_id), payment_id, provider, phone)
 

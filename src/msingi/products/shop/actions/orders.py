@@ -11,11 +11,13 @@ from msingi.kit.ids import new_id
 from msingi.kit.payments.models import payments
 from msingi.kit.unit import atomic, guarded
 from msingi.products.shop.actions import coupons, stock
-from msingi.products.shop.actions.telling import tell_of
+from msingi.products.shop.actions.telling import recheck_of, tell_of
 from msingi.products.shop.contract import OrderMoved
 from msingi.products.shop.models.orders import Entry, Order, orders
 from msingi.products.shop.queries.orders import payments_of
 from msingi.products.shop.rules import orders as rules
+
+UNTOLD = frozenset({"payment_asked"})
 
 
 def entry(kind: str, *, by: str = "", public: bool = True, **details: str | int) -> Entry:
@@ -51,10 +53,17 @@ async def move(
 async def tell(
     order: Order, said: Sequence[Entry], *, to: Mapping[str, Mapping[str, Any]] | None = None, when: Where | None = None
 ) -> Order:
-    """Write into the history what changes no state, in the unit under way; and tell it. Raises Stale."""
+    """Write into the history what changes no state, in the unit under way; and tell it. Raises Stale.
+
+    Of UNTOLD there is no event, since nothing follows from it; who looks on is told all the same.
+    """
     changes = {name: dict(fields) for name, fields in (to or {}).items()}
     changes.setdefault("$push", {})["timeline"] = {"$each": list(said)}
-    told = [OrderMoved(order_id=order.id, before=order.state, after=order.state, entry=each.id) for each in said]
+    told = [
+        OrderMoved(order_id=order.id, before=order.state, after=order.state, entry=each.id)
+        for each in said
+        if each.kind not in UNTOLD
+    ]
     changed = await orders.change(order.id, changes, when=when, tells=told)
     await tell_of(changed, said)
     return changed
@@ -106,8 +115,21 @@ async def expire(order: Order) -> Order:
 async def let_go(order: Order) -> None:
     """Release what an order that is over held. Done twice it changes nothing the second time."""
     await stock.release(order.id, list(rules.taken(order)))
-    await coupons.release_coupons(order.id, order.coupons, order.person or None)
-    await coupons.give_back_coupons(order.id, order.coupons, order.person or None)
+    if order.coupons:
+        await coupons.release_coupons(order.id, order.coupons, order.person or None)
+        if rules.COUPONS_SPENT in order.steps:
+            await _take_coupons_back(order.id)
+        else:  # it may have spent them without having come to note it
+            await coupons.give_back_coupons(order.id, order.coupons, order.person or None)
+
+
+@atomic
+async def _take_coupons_back(order_id: str) -> None:
+    """What it spent counts no more, in one transaction with the note that it did: so once."""
+    order = await orders.get(order_id)
+    if rules.COUPONS_SPENT in order.steps:
+        await coupons.take_back_coupons(order.id, order.coupons, order.person or None)
+        await orders.change(order.id, {"$pull": {"steps": rules.COUPONS_SPENT}}, when={"steps": rules.COUPONS_SPENT})
 
 
 # ---- forgetting people
@@ -132,6 +154,7 @@ async def _anonymise(order_id: str) -> None:
     said = entry("anonymised", public=False)
     gone = {"customer_id": None, "guest": None, "timeline": [*kept, said]}
     await orders.change(order.id, {"$set": gone, "$addToSet": {"steps": "forget"}}, when={"version": order.version})
+    await recheck_of(order.id)
 
 
 @atomic

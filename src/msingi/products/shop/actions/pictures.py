@@ -4,7 +4,7 @@ The document decides. It is there before its files are and goes after them, so n
 it is `coming` or `going` only one side works on it, so no picture is ever without its files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from msingi.kit import files
 from msingi.kit import pictures as making
@@ -82,15 +82,25 @@ async def _arrived(id: str) -> KeptPicture:
 
 
 @atomic
-async def put_on(names: Iterable[str]) -> None:
+async def put_on(names: Collection[str]) -> dict[str, KeptPicture]:
     """Note that a product shows these files from now on: part of the action that has it show them.
 
-    Raises UnknownPicture for what is not there; so no product shows what a sweep is removing.
+    The note changes the picture's version, and a sweep lets go of none but the version that it found unused: one of the
+    two has to give way. Returns them by name. Raises UnknownPicture for what is not there, or about to go.
     """
-    for name in set(names):
-        used = {"$set": {"used_at": now()}}
-        if not await pictures.change_many({"file": name, "stage": "there"}, used):
+    there = {"file": {"$in": sorted(names)}, "stage": "there"}
+    found = {each.file: each for each in await pictures.many(there)}
+    for name in names:
+        if name not in found:
             raise rules.UnknownPicture(file=name)
+    await pictures.change_many(there, {"$set": {"used_at": now()}})
+    return found
+
+
+@atomic
+async def take_off(names: Collection[str]) -> None:
+    """Note that a product showed these files until now, so that they stay for a day."""
+    await pictures.change_many({"file": {"$in": sorted(names)}, "stage": "there"}, {"$set": {"used_at": now()}})
 
 
 async def remove(id: str) -> None:

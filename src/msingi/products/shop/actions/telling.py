@@ -22,6 +22,11 @@ async def tell_of(order: Order, said: Sequence[Entry]) -> None:
         await live.tell(BOARD, "order_changed", {**data, "number": order.number})
 
 
+async def recheck_of(order_id: str) -> None:
+    """Let who follows an order prove anew that they may: it has become nobody's."""
+    await live.recheck(topic_of(order_id))
+
+
 async def tell_placed(order: Order) -> None:
     """Say that there is one more."""
     data = {"order_id": order.id, "state": order.state, "version": order.version, "number": order.number}

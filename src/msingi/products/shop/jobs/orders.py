@@ -1,11 +1,13 @@
 """Work without a request: unpaid orders that expire, payments that are asked about, and what follows from events."""
 
 import asyncio
+from datetime import timedelta
 
 import structlog
 
-from msingi.kit import mail
-from msingi.kit.errors import NotFound, Stale
+from msingi.kit import mail, sms, state
+from msingi.kit.clock import now
+from msingi.kit.errors import InvalidFields, NotFound, Stale
 from msingi.kit.events import on
 from msingi.kit.jobs import cron, job
 from msingi.kit.mail import BadAddress
@@ -15,6 +17,8 @@ from msingi.products.shop.actions import catalogue, money
 from msingi.products.shop.actions import orders as acting
 from msingi.products.shop.contract import OrderMoved, OrderPlaced, PaymentChanged
 from msingi.products.shop.models.orders import Entry, Order, orders
+from msingi.products.shop.models.settings import ShopSettings
+from msingi.products.shop.queries.invoices import links
 from msingi.products.shop.queries.orders import payments_of, unpaid_too_long
 from msingi.products.shop.rules import orders as rules
 from msingi.products.shop.till import till
@@ -106,6 +110,9 @@ LETTERS = {
     "delivered_without_code": "order_delivered",
     "refunded": "order_refunded",
 }
+TEXTS = {"confirmed": "order_paid_text", "shipped": "order_shipped_text"}
+OF_USE = timedelta(days=2)  # after that nobody needs a text message
+GOES_ON = frozenset({"money_received"})  # whoever writes this settles the order there and then
 
 
 @on(OrderMoved)
@@ -115,7 +122,9 @@ async def follow(event: OrderMoved) -> None:
     said = next((each for each in order.timeline if each.id == event.entry), None)
     if said is not None and said.kind in LETTERS:
         await _write(order, LETTERS[said.kind], said)
-    await settle.later(order.id)
+        await _text(order, said)
+    if said is None or said.kind not in GOES_ON:
+        await settle.later(order.id)
 
 
 @on(OrderMoved)
@@ -159,9 +168,46 @@ async def _write(order: Order, template: str, said: Entry | None = None) -> None
             tracking=shipment.tracking if shipment else "",
             code=shipment.code if shipment else "",
             shipping=_words(order.shipping_name, language),
+            papers=_papers(order, said),
         )
     except BadAddress:
         log.warning("order_letter_not_written", order=order.id, template=template)
+
+
+def _papers(order: Order, said: Entry | None) -> list[dict[str, str]]:
+    """Links to what a letter is about: the invoice of what is paid, the credit notes of what was paid back.
+
+    An invoice gets its number only after its order is confirmed, so its link is named after the order.
+    """
+    if said is not None and said.kind == "refunded":
+        return links(order.credit_notes[-5:])
+    is_invoiced = order.state in rules.CONFIRMED and order.paid >= order.totals.total
+    return links([order.number]) if is_invoiced else []
+
+
+async def _text(order: Order, said: Entry) -> None:
+    """The same in a few words to the buyer's phone, where the shop does so: that it is paid, and the code."""
+    settings, phone = state.part(ShopSettings), order.address.phone if order.address else ""
+    template = TEXTS.get(said.kind)
+    if not settings.texts or not phone or template is None or (said.kind == "confirmed" and not order.paid):
+        return
+    shipment = rules.find_shipment(order, said.details.get("shipment", ""))
+    try:
+        to = sms.number_of(phone)
+    except InvalidFields:
+        log.info("order_text_not_written", order=order.id, template=template)
+        return
+    await mail.text(
+        template,
+        to=to,
+        language=order.language,
+        product="shop",
+        until=now() + OF_USE,
+        shop=sms.plain(settings.name)[:30],
+        number=order.number,
+        amount=sms.plain(shown(Money(order.totals.total, order.currency), order.language)),
+        code=shipment.code if shipment else "",
+    )
 
 
 def _words(words: object, language: str) -> str:

@@ -35,6 +35,7 @@ carts = Collection(
     "carts",
     indexes=[
         Index("expires_at", expires_after=0),
+        Index("updated_at", where={"lines.0": {"$exists": True}}),  # those that hold something, for the funnel
         Index("updated_at", where={"owner_id": {"$type": "string"}, "reminded_at": None}),
     ],
 )

@@ -105,6 +105,8 @@ BY_PRICE = {
     currency: Index(f"shelves lowest.{currency} _id", where={f"lowest.{currency}": {"$exists": True}})
     for currency in CURRENCIES
 }
+# What goods can be sorted by, by id: those that were found in another way are put in order without being read.
+SORTED_BY = Index(" ".join(["_id", "sold", "title_key", *(f"lowest.{each}" for each in CURRENCIES)]))
 
 products = Collection(
     Product,
@@ -120,6 +122,7 @@ products = Collection(
         BY_SOLD,
         BY_TITLE,
         BY_TERM,
+        SORTED_BY,
         *BY_PRICE.values(),
     ],
     tags=tags_of,

@@ -115,12 +115,36 @@ class Return(Struct, frozen=True):
     refund: int = 0
 
 
-class Invoice(Doc):
-    """The id is its number, `2026-000017`: a year's numbers have no gap, and an order has one invoice."""
+class Seller(Struct, frozen=True):
+    """Who sold, as they called themselves then."""
+
+    name: str
+    address: str = ""  # its lines separated by commas
+    tax_pin: str = ""
+
+
+class PaidWith(Struct, frozen=True):
+    """What had been paid when the invoice was written, and by what."""
+
+    provider: str
+    amount: int
+    receipt: str = ""
+
+
+class Invoice(Doc, kw_only=True):
+    """The id is its number, `2026-000017`: a year's numbers have no gap, and an order has one invoice.
+
+    What an order's snapshot does not hold is kept here as it was when it was written, so that it reads the same for
+    ever. Those of before have no `seller`.
+    """
 
     order_id: str
     year: int
     place: int  # in its year, from 1
+    seller: Seller | None = None
+    payments: list[PaidWith] = []
+    refunds_before: list[str] = []  # of money that came and went before there was an invoice: not of it
+    address: str = ""  # of the house, where whoever doubts it asks
 
 
 class Order(Doc, kw_only=True):
@@ -148,6 +172,7 @@ class Order(Doc, kw_only=True):
     returns: list[Return] = []
     timeline: list[Entry] = []
     invoice: str | None = None  # its number, once it is paid
+    credit_notes: list[str] = []  # their numbers
     steps: list[str] = []  # what is done of what a state asks for, so that each is done once
     cart_id: str = ""
     cart_version: int = 0
@@ -161,6 +186,7 @@ orders = Collection(
         "customer_id -_id",
         "state -_id",
         Index("state held_until", where={"state": "awaiting_payment"}),
+        Index("returns.state _id", where={"returns.0": {"$exists": True}}),
         "lines.product_id -_id",
         "-created_at",
     ],

@@ -16,9 +16,10 @@ class Use(Struct, frozen=True):
 
 
 class Coupon(Doc):
-    """The id is the code in capitals. `spent` and the holds that have not ended never exceed `limit` together.
+    """The id is the code in capitals. No hold has `spent` and the holds that have not ended exceed `limit` together.
 
-    One without a `limit` is held by nobody: there is nothing to run out of.
+    One without a `limit` is held by nobody: there is nothing to run out of. `spent` counts each order that is paid with
+    it, also one whose money came so late that its hold was over and others had the rest.
     """
 
     kind: Literal["percent", "amount", "free_shipping"]
@@ -32,6 +33,7 @@ class Coupon(Doc):
     spent: int = 0
     uses: list[Use] = []
     spent_by: list[str] = []  # the last orders that spent it, so that none does twice
+    held_since: datetime | None = None  # when it was given a limit: orders from before hold none of it
     category_ids: list[str] = []  # only goods in these or in what is below them; empty: all
     stacks: bool = False  # whether it may stand beside others that say so
     priority: int = 0  # lower ones are taken off first
@@ -39,7 +41,7 @@ class Coupon(Doc):
 
 
 class PersonalUse(Doc, kw_only=True):
-    """The same count for one person and a coupon with `limit_each`; the id is `<code>.<person>`.
+    """The same count for one person; the id is `<code>.<person>`. Without a `limit_each` it is held by nobody.
 
     A guest is known by the blind index of the address that they order with.
     """

@@ -1,9 +1,12 @@
 """What the shop is told by its environment."""
 
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct, field
 
+ONE = r"[1-9]\d{0,8}/([1-9]\d{0,6} ?)?(second|minute|hour|day)s?"
+LIMITS = rf"^{ONE}(, *{ONE})*$"  # as kit.limits reads them
 Secret = Annotated[str, Meta(extra={"secret": True})]
 
 
@@ -12,10 +15,16 @@ class ShopSettings(Struct, frozen=True, kw_only=True):
 
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = field(name="MSINGI_SHOP_CURRENCY", default="KES")
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = field(name="MSINGI_SHOP_COUNTRY", default="KE")
+    zone: str = field(name="MSINGI_SHOP_ZONE", default="Africa/Nairobi")  # whose days reports are of
     name: str = field(name="MSINGI_SHOP_NAME", default="Duka")
+    address: str = field(name="MSINGI_SHOP_ADDRESS", default="")  # on invoices, its lines separated by commas
     tax_pin: str = field(name="MSINGI_SHOP_TAX_PIN", default="")  # on invoices
+    texts: bool = field(name="MSINGI_SHOP_TEXTS", default=False)  # receipts and delivery codes by SMS too
     stock_email: str = field(name="MSINGI_SHOP_STOCK_EMAIL", default="")  # who hears of stock that runs low
     hold_seconds: Annotated[int, Meta(ge=1, le=7200)] = field(name="MSINGI_SHOP_HOLD_SECONDS", default=900)
+    prompts_to_phone: Annotated[str, Meta(pattern=LIMITS)] = field(  # how often one number may be made to ring
+        name="MSINGI_SHOP_PROMPTS_TO_PHONE", default="3/minute, 10/hour"
+    )
     callback_secret: Secret = field(name="MSINGI_SHOP_CALLBACK_SECRET", default="")  # default: derived
     sandbox_url: str = field(name="MSINGI_SHOP_SANDBOX_URL", default="")
     stripe_key: Secret = field(name="MSINGI_STRIPE_KEY", default="")
@@ -29,3 +38,9 @@ class ShopSettings(Struct, frozen=True, kw_only=True):
     mpesa_credential: Secret = field(name="MSINGI_MPESA_CREDENTIAL", default="")  # sealed as Daraja asks
     mpesa_url: str = field(name="MSINGI_MPESA_URL", default="https://api.safaricom.co.ke")
     mpesa_addresses: str = field(name="MSINGI_MPESA_ADDRESSES", default="")  # networks that callbacks may come from
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"MSINGI_SHOP_ZONE: there is no time zone {self.zone!r}") from None

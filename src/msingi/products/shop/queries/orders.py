@@ -16,24 +16,20 @@ from msingi.kit.db import Page, Paging, View, Where
 from msingi.kit.errors import NotFound
 from msingi.kit.payments.models import Payment, payments
 from msingi.products.accounts.contract import Person, known_people
-from msingi.products.shop.models.orders import Entry, Invoice, Order, Shipment, Tax, invoices, orders
-from msingi.products.shop.models.settings import ShopSettings
+from msingi.products.shop.models.orders import Entry, Order, Shipment, orders
 from msingi.products.shop.queries import carts
 from msingi.products.shop.rules import orders as rules
 from msingi.products.shop.schemas.orders import (
     AddressView,
     AllocationView,
     EntryView,
-    InvoiceView,
     LineView,
     OrderLineItem,
     OrderView,
     PaymentView,
     RefundView,
     ReturnView,
-    Seller,
     ShipmentView,
-    TaxLine,
 )
 
 V = TypeVar("V", bound=View)
@@ -92,6 +88,11 @@ async def may_follow(order_id: str, actor: Actor) -> None:
     await order(order_id, actor, "")
 
 
+async def opens(order_id: str, token: str) -> None:
+    """Raise NotFound unless this is the token of this order: who shows it may follow it."""
+    await order(order_id, None, token)
+
+
 async def may_follow_all(actor: Actor) -> None:
     """Raise NotFound unless the actor may follow the board of all orders."""
     if not await is_staff(actor, *SEE_ALL):
@@ -130,7 +131,7 @@ async def shown(seen: Seen, **more: Any) -> OrderView:
     view: OrderView = OrderView.of(
         found,
         address=None if found.address is None else AddressView.of(found.address),
-        lines=_lines(found, staff),
+        lines=lines_shown(found, staff),
         payments=[_for_whom(PaymentView.of(each), not staff, ["action"]) for each in paid],
         shipments=[_shipment(each, staff) for each in found.shipments],
         returns=[ReturnView.of(each) for each in found.returns],
@@ -150,7 +151,7 @@ def _for_whom(view: V, may_see: bool, names: Sequence[str]) -> V:
     return view if may_see else msgspec.structs.replace(view, **dict.fromkeys(names, UNSET))
 
 
-def _lines(order: Order, staff: bool) -> list[LineView]:
+def lines_shown(order: Order, staff: bool) -> list[LineView]:
     return [
         _for_whom(
             LineView.of(line, allocations=[AllocationView.of(each) for each in line.allocations]),
@@ -178,55 +179,6 @@ def timeline(seen: Seen, language: str) -> list[EntryView]:
 def _entry(each: Entry, seen: Seen, language: str) -> EntryView:
     view: EntryView = EntryView.of(each, text=rules.text_of(each, seen.order.currency, language))
     return _for_whom(view, seen.staff, ("by", "public"))
-
-
-async def invoice(seen: Seen) -> InvoiceView:
-    """The invoice of an order. Raises NotFound until it is paid."""
-    found = seen.order
-    numbered = await invoice_of(found.id) if found.invoice else None
-    if numbered is None:
-        raise NotFound
-    settings = state.part(ShopSettings)
-    return InvoiceView(
-        number=numbered.id,
-        issued_at=numbered.created_at,
-        order_id=found.id,
-        order_number=found.number,
-        currency=found.currency,
-        seller=Seller(name=settings.name, tax_pin=settings.tax_pin),
-        buyer=None if found.address is None else AddressView.of(found.address),
-        email=found.email,
-        lines=_lines(found, False),
-        totals=found.totals,
-        taxes=taxes(found),
-        shipping_name=found.shipping_name,
-        paid=found.paid,
-        refunded=found.refunded,
-    )
-
-
-async def invoice_of(order_id: str) -> Invoice | None:
-    return await invoices.find({"order_id": order_id})
-
-
-async def last_place(year: int) -> int:
-    """How many invoices that year has."""
-    last = await invoices.find({"year": year}, sort=[("place", -1)])
-    return last.place if last else 0
-
-
-def taxes(order: Order) -> list[TaxLine]:
-    """The taxes of an order, added up by kind."""
-    found: dict[tuple[str, int], list[int]] = {}
-    worth: list[tuple[Tax, int]] = [(line.tax, line.total) for line in order.lines]
-    if order.shipping_tax.name:
-        added = 0 if order.shipping_tax.included else order.shipping_tax.amount
-        worth.append((order.shipping_tax, order.totals.shipping + added))
-    for tax, gross in worth:
-        sums = found.setdefault((tax.name, tax.rate), [0, 0])
-        sums[0] += gross - tax.amount
-        sums[1] += tax.amount
-    return [TaxLine(name=name, rate=rate, base=base, amount=amount) for (name, rate), (base, amount) in found.items()]
 
 
 # ---- what work without a request asks

@@ -17,11 +17,22 @@ from msgspec import Struct, field
 from msingi.kit.cache import cached
 from msingi.kit.db import BadCursor, BadSort, Index, Page, Paging, Row, Where, is_storable, packed, session, unpacked
 from msingi.kit.money import Money
-from msingi.products.shop.models.catalogue import BY_ID, BY_PRICE, BY_SOLD, BY_TERM, BY_TITLE, Picture, Words, products
+from msingi.products.shop.models.catalogue import (
+    BY_ID,
+    BY_PRICE,
+    BY_SOLD,
+    BY_TERM,
+    BY_TITLE,
+    SORTED_BY,
+    Picture,
+    Words,
+    products,
+)
 from msingi.products.shop.queries.catalogue import Encoded
 from msingi.products.shop.schemas.catalogue import Count, FacetsView, PriceRange, ProductCard
 
-RARE = 1000  # what fewer goods fit is gathered whole and then sorted
+RARE = 5000  # what fewer goods fit is gathered whole and then sorted
+SAMPLED = 100  # of the goods that fit each condition, to see which is the rarest
 AT_ONCE = 1000  # steps on an index between two looks at what else has to fit, at most
 MOST_WALKED = 10_000  # steps on an index for one page
 FACETED = 1000  # goods whose facets are counted
@@ -98,8 +109,9 @@ class Condition(Struct, frozen=True):
 
     where: Where
     index: Index
-    among: Index | None = None
+    among: Index
     is_term: bool = True
+    of_ids: Where | None = None  # what is asked of ids, if it is less: the shelf is asked for itself
 
 
 class Found(Struct):
@@ -227,7 +239,7 @@ def _of_terms(any_of: list[str]) -> Condition:
 
 def _of_price(search: Search) -> Condition:
     where: Where = {"shelves": search.shelf, search.price: search.range}
-    return Condition(where, BY_PRICE[search.currency], None, is_term=False)
+    return Condition(where, BY_PRICE[search.currency], SORTED_BY, is_term=False, of_ids={search.price: search.range})
 
 
 async def _fitting(
@@ -239,19 +251,46 @@ async def _fitting(
     without: Sequence[Condition] = (),
 ) -> Found:
     """What fits all conditions, and not all of `without`, in an order: by the way that has the fewest steps."""
-    is_sure = len(conditions) == 1 and conditions[0].is_term and order.key == "_id"
-    counts = [RARE] if is_sure else await _counts(conditions)
     # The fewer fit, the earlier it is asked; that it stands on the shelf is true of most.
+    shelf = Condition({"shelves": search.shelf}, BY_ID, BY_ID)
+    if order.key == "_id" and all(each.is_term for each in conditions):
+        driver, *others = await _rarest_first(conditions, order.way)
+        by_term = Order("_id", order.way, driver.index)
+        return await _walked(by_term, driver.where, place, search, [*others, shelf], limit, without)
+    counts = await _counts(conditions)
     ranked = sorted(range(len(conditions)), key=counts.__getitem__)
     driver, *others = (conditions[at] for at in ranked)
-    shelf = Condition({"shelves": search.shelf}, BY_ID, BY_ID)
-    others.append(shelf)
     if driver.is_term and order.key == "_id":
         by_term = Order("_id", order.way, driver.index)
-        return await _walked(by_term, driver.where, place, search, others, limit, without)
+        return await _walked(by_term, driver.where, place, search, [*others, shelf], limit, without)
     if counts[ranked[0]] < RARE:
-        return await _gathered(order, place, search, driver, others, limit, without)
-    return await _walked(order, shelf.where, place, search, [driver, *others[:-1]], limit, without)
+        return await _gathered(order, place, search, driver, [*others, shelf], limit, without)
+    return await _walked(order, shelf.where, place, search, [driver, *others], limit, without)
+
+
+async def _rarest_first(conditions: Sequence[Condition], way: int) -> list[Condition]:
+    """Terms in the order of how many fit, as far as the first of them tell: those of a rare term reach far."""
+    if len(conditions) == 1:
+        return list(conditions)
+    reached = await gather(*(_reach(each, way) for each in conditions))
+    missing = [at for at, id in enumerate(reached) if id is None]
+    others = sorted((id, at) for at, id in enumerate(reached) if id is not None)
+    return [conditions[at] for at in [*missing, *(at for _, at in others[::-way])]]
+
+
+async def _reach(condition: Condition, way: int) -> str | None:
+    """The id of the last of the first SAMPLED that fit; None if there are not so many."""
+    rows = await products.raw.find(
+        condition.where,
+        ID,
+        sort=[("_id", way)],
+        skip=SAMPLED - 1,
+        limit=1,
+        hint=condition.index.name,
+        max_time_ms=PATIENCE,
+        session=session(),
+    ).to_list()
+    return rows[0]["_id"] if rows else None
 
 
 async def _counts(conditions: Sequence[Condition]) -> list[int]:
@@ -304,12 +343,24 @@ async def _gathered(
     """All that fit, which are few, put in order."""
     rows = await _rows(driver.where, ID, None, RARE, driver.index)
     ids = await _among([row["_id"] for row in rows], conditions, without)
-    base: Where = {"_id": {"$in": sorted(ids)}}
-    if order.key == search.price:
-        base[search.price] = search.range
-    if place is not None:
-        base = {"$and": [base, {"$or": order.stretches({}, place, {})}]}
-    return Found([order.place(row) for row in await _rows(base, {order.key: 1}, order.sort, limit, None)])
+    found: list[Row] = []
+    for where in _stretches_of(sorted(ids), order, place, search):
+        if len(found) < limit:
+            found += await _rows(where, {order.key: 1}, order.sort, limit - len(found), SORTED_BY)
+    return Found([order.place(row) for row in found])
+
+
+def _stretches_of(ids: Sequence[str], order: Order, place: Place | None, search: Search) -> list[Where]:
+    """The filters of what of these ids follows a place, one after the other. SORTED_BY answers each by itself."""
+    range = search.range if order.key == search.price else {}
+    if place is None:
+        return [{"_id": {"$in": ids}, **({order.key: range} if range else {})}]
+    value, last = place
+    behind = [id for id in ids if (id > last if order.way > 0 else id < last)]
+    if order.key == "_id":
+        return [{"_id": {"$in": behind}}]
+    step = "$gt" if order.way > 0 else "$lt"
+    return [{"_id": {"$in": behind}, order.key: value}, {"_id": {"$in": ids}, order.key: {**range, step: value}}]
 
 
 async def _among(ids: Sequence[str], conditions: Sequence[Condition], without: Sequence[Condition]) -> set[str]:
@@ -324,7 +375,8 @@ async def _narrowed(ids: list[str], conditions: Sequence[Condition]) -> set[str]
     for each in conditions:
         if not ids:
             break
-        rows = await _rows({**each.where, "_id": {"$in": ids}}, ID, None, len(ids), each.among)
+        where = each.where if each.of_ids is None else each.of_ids
+        rows = await _rows({**where, "_id": {"$in": ids}}, ID, None, len(ids), each.among)
         ids = [row["_id"] for row in rows]
     return set(ids)
 

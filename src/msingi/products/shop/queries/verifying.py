@@ -12,7 +12,8 @@ from msingi.kit.payments import ledger
 from msingi.kit.payments.models import payments
 from msingi.products.shop.models.orders import Order, orders
 from msingi.products.shop.models.stock import stock_id, stocks
-from msingi.products.shop.queries import stock
+from msingi.products.shop.queries import invoices, sales, stock
+from msingi.products.shop.queries.coupon_uses import Uses
 from msingi.products.shop.rules import orders as rules
 
 SETTLED_IN = 2.0  # seconds after which what was under way has become true in one place and the other
@@ -27,7 +28,8 @@ class Moved(Struct):
 
 
 async def verify() -> list[Drift]:
-    """What does not agree: stock with its movements and with orders, orders with their lines and payments, the ledger.
+    """What does not agree: stock with its movements and with orders, orders with their lines and payments, the
+    ledger, the figures of reports with orders, the numbers of papers, and how often coupons are used.
 
     A shop that runs is always between two writes somewhere, so what does not agree is looked at once more.
     """
@@ -43,7 +45,9 @@ async def _look() -> list[Drift]:
     allocated: Counter[str] = Counter()
     found: list[Drift] = []
     moved = {each.purpose: each for each in await _moved()}
+    uses = Uses()
     async for order in orders.each({}):
+        uses.see(order)
         found += [*_sums(order), *_paid(order, moved.pop(rules.purpose_of(order.id), None))]
         if order.state in rules.CONFIRMED:
             for (variant, place), much in rules.unshipped(order).items():
@@ -54,7 +58,14 @@ async def _look() -> list[Drift]:
         if kept.allocated != much:
             found.append(Drift("stock_allocated_to_orders", kept.id, much, kept.allocated))
     found += [Drift("stock_allocated_to_orders", id, much, 0) for id, much in allocated.items() if much]
-    return [*found, *await stock.verify(), *await ledger.verify("shop")]
+    return [
+        *found,
+        *await stock.verify(),
+        *await ledger.verify("shop"),
+        *await sales.verify(),
+        *await invoices.verify(),
+        *await uses.drifts(),
+    ]
 
 
 async def _moved() -> list[Moved]:

@@ -1,6 +1,18 @@
 """The shop over HTTP."""
 
-from msingi.products.shop.routes import cart, catalogue, checkout, orders, payments, pictures, pricing, stock
+from msingi.products.shop.routes import (
+    cart,
+    catalogue,
+    checkout,
+    invoices,
+    orders,
+    payments,
+    pictures,
+    pricing,
+    reports,
+    stock,
+    webhooks,
+)
 
 routes = [
     *catalogue.routes,
@@ -10,5 +22,8 @@ routes = [
     *pricing.routes,
     *checkout.routes,
     *orders.routes,
+    *invoices.routes,
     *payments.routes,
+    *reports.routes,
+    *webhooks.routes,
 ]

@@ -19,6 +19,7 @@ from msingi.products.shop.queries.catalogue import Encoded
 from msingi.products.shop.queries.search import Search
 from msingi.products.shop.routes import importing
 from msingi.products.shop.rules import catalogue as rules
+from msingi.products.shop.rules.pictures import UnknownPicture
 from msingi.products.shop.schemas.catalogue import (
     CategoriesView,
     CategoryPatch,
@@ -40,7 +41,10 @@ FILTERS = Filters(brand=str, tag=str, facet=str, price=int)
 ALSO = ("q", "currency", "category")
 MANAGE = "shop:catalogue"
 LOOK = "shop:read"
-FAULTS = [rules.BadOptions, rules.DoubledVariant, rules.NoSuchCategory, rules.NoSuchCurrency, AlreadyExists]
+FAULTS = [
+    *(rules.BadOptions, rules.DoubledVariant, rules.NoSuchCategory, rules.NoSuchCurrency),
+    *(UnknownPicture, AlreadyExists),
+]
 CHANGED = [*FAULTS, rules.NotReady, Stale]
 
 

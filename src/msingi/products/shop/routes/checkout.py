@@ -31,6 +31,7 @@ FAULTS = [
     rules.NotAllSold,
     rules.PaymentNeeded,
     rules.TotalChanged,
+    rules.TooManyPrompts,
 ]
 
 

@@ -24,7 +24,6 @@ from msingi.products.shop.rules import stock
 from msingi.products.shop.schemas.orders import (
     CancellationForm,
     DeliveryForm,
-    InvoiceView,
     OrderLineItem,
     OrderView,
     PayForm,
@@ -78,12 +77,6 @@ async def show_timeline(
     return Timeline(queries.timeline(order, language or pages.language_of(request)))
 
 
-@get("/orders/{order_id:str}/invoice", public=True, dependencies=ORDER)
-async def show_invoice(order: Given[Seen]) -> InvoiceView:
-    """Its invoice, once it is paid."""
-    return await queries.invoice(order)
-
-
 @post(
     "/orders/{order_id:str}/payments",
     public=True,
@@ -97,6 +90,7 @@ async def show_invoice(order: Given[Seen]) -> InvoiceView:
         rules.NoSuchWayToPay,
         rules.NotInThisState,
         rules.OrderFull,
+        rules.TooManyPrompts,
         problems.PaymentDiffers,
     ],
 )
@@ -244,7 +238,6 @@ routes: Sequence[ControllerRouterHandler] = [
     list_orders,
     show_order,
     show_timeline,
-    show_invoice,
     pay_order,
     cancel_order,
     ship_order,

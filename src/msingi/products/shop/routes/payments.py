@@ -8,14 +8,17 @@ from litestar import Request, Response
 from litestar.types import ControllerRouterHandler
 
 from msingi.kit import state
+from msingi.kit.auth import Actor
 from msingi.kit.db import Page, Paging
-from msingi.kit.errors import NotFound
-from msingi.kit.http import Filters, Given, Path, Query, get, post
-from msingi.kit.payments.face import BadCallback
-from msingi.kit.payments.till import NoSuchProvider
+from msingi.kit.errors import Busy, NotFound
+from msingi.kit.http import Body, Filters, Given, Path, Query, get, post
+from msingi.kit.payments.face import BadCallback, Refused, Unknown
+from msingi.kit.payments.till import NoSuchProvider, NotUnasked
+from msingi.products.shop.actions import payments as actions
 from msingi.products.shop.models.settings import ShopSettings
 from msingi.products.shop.queries import payments as queries
-from msingi.products.shop.schemas.payments import BalanceView, KeptPaymentView, PaymentWays
+from msingi.products.shop.rules.orders import NoSuchOrder
+from msingi.products.shop.schemas.payments import BalanceView, KeptPaymentView, Matched, PaymentWays, UnmatchedView
 from msingi.products.shop.till import till
 
 AnyRequest = Request[Any, Any, Any]
@@ -87,6 +90,33 @@ async def show_payment(payment_id: Path[str]) -> KeptPaymentView:
     return await queries.payment(payment_id)
 
 
+@get("/payments/unmatched", permission="shop:orders")
+async def list_unmatched_money(page: Given[Paging]) -> Page[UnmatchedView]:
+    """Money that came unasked and is nobody's yet."""
+    return await queries.list_unmatched(page)
+
+
+@post(
+    "/payments/unmatched/{fact_id:str}/match",
+    permission="shop:orders",
+    status_code=200,
+    idempotency="off",  # done again it changes nothing
+    problems=[NoSuchOrder, NotUnasked],
+)
+async def match_money(fact_id: Path[str], data: Body[Matched], actor: Given[Actor]) -> KeptPaymentView:
+    """Say which order this money is for."""
+    return await queries.payment(await actions.match(fact_id, data.order, actor))
+
+
+@post("/payments/paybill", permission="shop:approve", status_code=204, idempotency="off", problems=[Refused, Busy])
+async def register_paybill(actor: Given[Actor]) -> None:
+    """Tell M-Pesa where to tell of bills paid by hand: once, and again when the address of this house changes."""
+    try:
+        await actions.register_paybill(actor)
+    except Unknown:
+        raise Busy(retry_after=5) from None
+
+
 @post("/payments/{payment_id:str}/look", permission="shop:orders", status_code=200, idempotency="off")
 async def look_at_payment(payment_id: Path[str]) -> KeptPaymentView:
     """Ask the provider now, instead of waiting for the next time."""
@@ -106,6 +136,9 @@ routes: Sequence[ControllerRouterHandler] = [
     hear_mpesa,
     list_payment_ways,
     list_payments,
+    list_unmatched_money,
+    match_money,
+    register_paybill,
     show_payment,
     look_at_payment,
     show_ledger,

@@ -1,5 +1,6 @@
 """What an order may become, what of it may be shipped, sent back and paid back, and how its history reads."""
 
+import re
 from base64 import b32encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from msingi.kit.errors import Conflict, Invalid
+from msingi.kit.errors import Conflict, Invalid, QuotaExceeded
 from msingi.kit.money import Money, rounded, shown
 from msingi.kit.payments.models import Payment, Refund
 from msingi.products.shop.models.catalogue import Words
@@ -39,6 +40,7 @@ MOVES: Mapping[Act, Mapping[State, State]] = {
     "ship_all": {"confirmed": "shipped", "partly_shipped": "shipped"},
     "deliver": {"shipped": "delivered"},
 }
+NUMBER = re.compile(r"(?:MS)?([A-HJ-NP-Z2-9]{8})")  # base32, with 8 and 9 for I and O
 OVER: frozenset[State] = frozenset({"delivered", "cancelled", "expired"})
 CONFIRMED: frozenset[State] = frozenset({"confirmed", "partly_shipped", "shipped", "delivered"})
 HOUSE_ZONE = ZoneInfo("Africa/Nairobi")  # whose years invoices are counted in
@@ -48,6 +50,7 @@ MOST_SHIPMENTS = 50
 MOST_RETURNS = 20
 MOST_MISSES = 5  # wrong codes for one delivery
 UNDER_WAY = frozenset({"new", "pending", "authorised"})
+COUPONS_SPENT = "coupons_spent"  # the step that counts an order among those that used its coupons
 HOUSE = "house"  # who asks for a refund that nobody asked for
 SURPLUS = "Paid more than the order costs"
 NO_ORDER = "The order was cancelled or had expired"
@@ -98,6 +101,12 @@ class PaymentUnknown(Conflict):
     """Nobody knows yet what became of the last payment; it is being asked about. Wait for that before paying again."""
 
 
+class TooManyPrompts(QuotaExceeded):
+    """This phone was asked to pay too often: {quota} times in {window} seconds are allowed. Answer what is on it, pay
+    in another way, or try again in {retry_after} seconds.
+    """
+
+
 class OrderFull(Conflict):
     """There may be at most {most} of these for one order."""
 
@@ -138,6 +147,10 @@ class NothingToRefund(Conflict):
     """So much cannot be paid back: {left} of what was paid for this order is left."""
 
 
+class NoSuchOrder(Invalid):
+    """There is no order with the number {number} that is paid in {currency}."""
+
+
 class StillShort(Conflict):
     """There is still not enough of {variant_id}."""
 
@@ -171,19 +184,31 @@ def number_of(order_id: str, attempt: int = 0) -> str:
     return "MS-" + b32encode(mark).decode().translate(str.maketrans("IO", "89"))
 
 
+def number_in(account: str) -> str | None:
+    """The order's number that somebody typed beside a payment, as `ms 4f7k2m9q`; None if it can be none."""
+    letters = re.sub(r"[\s._/#-]+", "", account.upper())
+    found = NUMBER.fullmatch(letters)
+    return f"MS-{found[1]}" if found else None
+
+
 def purpose_of(order_id: str) -> str:
     """What a payment for this order is for."""
     return f"shop.order:{order_id}"
+
+
+def prompted(amount: int, payments: Sequence[Payment]) -> str | None:
+    """The payment whose prompt such a sum may answer: one that was paid, by what receipt nobody said, else one that is
+    still open; of several the latest. None if there is none."""
+    fitting = [each for each in payments if each.provider == "mpesa" and each.amount == amount and not each.receipts]
+    paid = [each for each in fitting if each.state == "captured"]
+    still_open = [each for each in fitting if each.state in ("new", "pending", "unknown")]
+    return next((each.id for each in reversed(paid or still_open)), None)
 
 
 def order_of(purpose: str) -> str | None:
     """The order that a payment is for; None if it is for something else."""
     kind, _, order_id = purpose.partition(":")
     return order_id if kind == "shop.order" and order_id else None
-
-
-def invoice_number(year: int, place: int) -> str:
-    return f"{year}-{place:06d}"
 
 
 def year_of(at: datetime) -> int:
@@ -281,12 +306,17 @@ def check_returnable(order: Order, wanted: Mapping[str, int], at: datetime) -> N
     """Raise NoSuchLine, NotReturnable or ReturnTooLate unless so much of it may be sent back now."""
     known = lines_by_id(order, wanted)
     for id, count in wanted.items():
-        left = known[id].returned * -1 + _delivered(order, id) - _asked_back(order, id)
+        left = returnable(order, known[id])
         if count > left:
-            raise NotReturnable(line_id=id, left=max(left, 0), wanted=count)
+            raise NotReturnable(line_id=id, left=left, wanted=count)
     latest = max((each.delivered_at for each in order.shipments if each.delivered_at), default=None)
     if latest is not None and at > latest + TO_RETURN:
         raise ReturnTooLate(days=TO_RETURN.days)
+
+
+def returnable(order: Order, line: OrderLine) -> int:
+    """How many of a line are with who ordered, and nobody asked to send them back."""
+    return max(_delivered(order, line.id) - line.returned - _asked_back(order, line.id), 0)
 
 
 def _delivered(order: Order, line_id: str) -> int:
@@ -419,7 +449,9 @@ def surplus(order: Order, payments: Sequence[Payment]) -> tuple[int, str]:
     if order.state in ("cancelled", "expired"):
         return max(all_paid - sum(map(given_back, payments)), 0), NO_ORDER
     if order.state in CONFIRMED:
-        over = all_paid - order.totals.total - sum(given_back(each, SURPLUS) for each in payments)
+        # What went back before it was confirmed, of an expired order that was paid in part, was not owed either.
+        back = sum(given_back(each, reason) for each in payments for reason in (SURPLUS, NO_ORDER, TOO_LATE))
+        over = all_paid - order.totals.total - back
         return max(over, 0), SURPLUS
     return 0, ""
 
@@ -438,10 +470,14 @@ def spread(amount: int, payments: Sequence[Payment]) -> list[tuple[Payment, int]
 # ---- how it reads
 
 
+WAYS: Mapping[str, Words] = {
+    "mpesa": Words(en="M-Pesa", sw="M-Pesa"),
+    "stripe": Words(en="card", sw="kadi"),
+}
 TEXTS: Mapping[str, Words] = {
     "placed": Words(en="You ordered.", sw="Umeagiza."),
     "payment_asked": Words(
-        en="You were asked to pay {amount} with {provider}.", sw="Umeombwa kulipa {amount} kwa {provider}."
+        en="You were asked to pay {amount} by {provider}.", sw="Umeombwa kulipa {amount} kwa {provider}."
     ),
     "money_received": Words(en="We received {amount}.", sw="Tumepokea {amount}."),
     "confirmed": Words(
@@ -479,9 +515,18 @@ TEXTS: Mapping[str, Words] = {
         en="{amount} could not be paid back ({code}): somebody has to look after it.",
         sw="{amount} haikuweza kurudishwa ({code}): lazima mtu aishughulikie.",
     ),
+    "coupon_beyond_limit": Words(
+        en="The money came late, when others had used {coupons} up: it is used once more than its limit says.",
+        sw="Pesa zilichelewa, wengine walikuwa wamemaliza {coupons}: imetumika mara moja zaidi ya kikomo chake.",
+    ),
     "wrong_delivery_code": Words(en="A wrong code was shown.", sw="Namba isiyo sahihi ilionyeshwa."),
     "anonymised": Words(en="Who ordered it is forgotten.", sw="Aliyeagiza amesahauliwa."),
 }
+
+
+def counted_for(order: Order) -> str | None:
+    """Who an order's coupons are counted for; nobody any more if its buyer is to be forgotten."""
+    return order.person if order.person and "forget" not in order.steps else None
 
 
 def text_of(entry: Entry, currency: str, language: str) -> str:
@@ -492,9 +537,17 @@ def text_of(entry: Entry, currency: str, language: str) -> str:
     said: dict[str, str] = dict(entry.details)
     if "amount" in said:
         said["amount"] = shown(Money(int(said["amount"]), currency), language)
+    if "provider" in said:
+        said["provider"] = way_of(said["provider"], language)
     if said.get("carrier"):
         said["carrier"] = f" ({said['carrier']})"
     return (words.sw if language == "sw" else words.en).format_map(_Blank(said))
+
+
+def way_of(provider: str, language: str) -> str:
+    """What people call it: by `M-Pesa`, by `card`; of others, what programs call it."""
+    words = WAYS.get(provider)
+    return provider if words is None else (words.sw if language == "sw" else words.en)
 
 
 class _Blank(dict[str, str]):

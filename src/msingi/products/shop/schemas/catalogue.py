@@ -35,6 +35,7 @@ Tags = Annotated[list[Label], Meta(max_length=20)]
 Attributes = Annotated[dict[Key, Label], Meta(max_length=20)]
 Chosen = Annotated[dict[Label, Label], Meta(max_length=5)]
 TaxClass = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,29}$", examples=["standard"])]
+FileName = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\.[a-z0-9]{2,4}$")]
 Barcode = Annotated[str, Meta(pattern="^[0-9A-Za-z-]{0,32}$")]
 
 
@@ -63,6 +64,18 @@ class OptionForm(Form):
     values: Annotated[list[Label], Meta(min_length=1, max_length=100)]
 
 
+class AltForm(Form):
+    en: OtherTitle = ""
+    sw: OtherTitle = ""
+
+
+class PictureForm(Form):
+    """A picture that was sent in, by its `file`, and what it shows in words."""
+
+    file: FileName
+    alt: AltForm
+
+
 class NewVariant(Form):
     sku: Sku
     id: Id | UnsetType = UNSET
@@ -72,6 +85,9 @@ class NewVariant(Form):
     weight: Weight = 0
     barcode: Barcode = ""
     tracked: bool = True
+
+
+Pictures = Annotated[list[PictureForm], Meta(max_length=20)]
 
 
 class VariantPatch(Form):
@@ -94,6 +110,7 @@ class NewProduct(Form):
     attributes: Attributes = {}
     options: Annotated[list[OptionForm], Meta(max_length=5)] = []
     variants: Annotated[list[NewVariant], Meta(max_length=100)] = []
+    pictures: Pictures | UnsetType = UNSET
     tax_class: TaxClass = "standard"
 
 
@@ -107,6 +124,7 @@ class ProductPatch(Form):
     attributes: Attributes | UnsetType = UNSET
     options: Annotated[list[OptionForm], Meta(max_length=5)] | UnsetType = UNSET
     variants: Annotated[list[NewVariant], Meta(max_length=100)] | UnsetType = UNSET
+    pictures: Pictures | UnsetType = UNSET
     tax_class: TaxClass | UnsetType = UNSET
 
 

@@ -223,6 +223,7 @@ class OrderView(View):
     returns: list[ReturnView]
     refunds: list[RefundView]
     invoice: str | None
+    credit_notes: list[str]
     created_at: datetime
     updated_at: datetime
     version: int
@@ -244,34 +245,3 @@ class EntryView(View):
 
 class Timeline(Struct):
     items: list[EntryView]
-
-
-class Seller(View):
-    name: str
-    tax_pin: str
-
-
-class TaxLine(View):
-    """All of one kind of tax on an invoice; `base` is what it is of, without it."""
-
-    name: str
-    rate: int
-    base: int
-    amount: int
-
-
-class InvoiceView(View):
-    number: str
-    issued_at: datetime
-    order_id: str
-    order_number: str
-    currency: str
-    seller: Seller
-    buyer: AddressView | None
-    email: str
-    lines: list[LineView]
-    totals: Totals
-    taxes: list[TaxLine]
-    shipping_name: Words
-    paid: int
-    refunded: int

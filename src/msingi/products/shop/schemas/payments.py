@@ -1,8 +1,11 @@
 """Payments and the ledger, as staff see them."""
 
 from datetime import datetime
+from typing import Annotated
 
-from msingi.kit.db import View
+from msgspec import Meta
+
+from msingi.kit.db import Form, View
 
 
 class PaymentWays(View):
@@ -46,6 +49,25 @@ class KeptPaymentView(View):
     refunds: list[KeptRefund]
     ask_at: datetime | None
     odd: list[str]
+
+
+class UnmatchedView(View):
+    """Money that came unasked and is nobody's yet: what was typed beside it (`account`) names no order of ours."""
+
+    id: str
+    created_at: datetime
+    provider: str
+    amount: int
+    currency: str
+    account: str
+    receipt: str
+    at: datetime | None
+
+
+class Matched(Form):
+    """Whose money it is: the order's number."""
+
+    order: Annotated[str, Meta(min_length=1, max_length=40, examples=["MS-4F7K2M9Q"])]
 
 
 class BalanceView(View):

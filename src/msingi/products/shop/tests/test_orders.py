@@ -15,6 +15,7 @@ from msingi.kit.payments.testing import Bank
 from msingi.kit.testing import PEOPLE, Client, World
 from msingi.products.accounts.contract import UserErased
 from msingi.products.shop.actions import coupons, money
+from msingi.products.shop.actions import invoices as invoice_actions
 from msingi.products.shop.actions import orders as order_actions
 from msingi.products.shop.actions import stock as stock_actions
 from msingi.products.shop.contract import OrderMoved
@@ -145,7 +146,6 @@ async def test_a_payment_confirms_the_order_once(ann: Client, bank: Bank, world:
     moved = [each for each in await world.events() if isinstance(each, OrderMoved)]
     assert [(each.before, each.after) for each in moved] == [
         ("awaiting_payment", "awaiting_payment"),
-        ("awaiting_payment", "awaiting_payment"),
         ("awaiting_payment", "confirmed"),
     ]
     await check_books([bank])
@@ -236,6 +236,26 @@ async def test_too_little_money_goes_back_when_the_order_expires(ann: Client, ba
     await check_books([bank])
 
 
+async def test_what_went_back_when_the_order_expired_does_not_go_back_again_when_it_is_paid_late(
+    ann: Client, bank: Bank, world: World
+) -> None:
+    placed = await place(ann)
+    await pay(bank, placed["id"], 20_000)
+    await world.work()
+    await ann.post(f"/orders/{placed['id']}/payments", provider="bank", headers=key(), expect=201)
+    bank.script["void"].append("refused")
+    await end_hold()
+    await jobs.expire_unpaid()
+    await settled(world)
+    assert bank.returned == 20_000
+    await pay(bank, placed["id"], 24_000)
+    await settled(world)
+    shown = await ann.get(f"/orders/{placed['id']}")
+    assert (shown["state"], shown["paid"], shown["refunded"]) == ("confirmed", 44_000, 20_000)
+    assert bank.returned == 20_000
+    await check_books([bank])
+
+
 async def test_p1_the_same_payment_asked_for_at_once_is_one(ann: Client, bank: Bank, world: World) -> None:
     bank.script["begin"].append("refused")
     placed = await place(ann)
@@ -282,7 +302,7 @@ async def test_an_invoice_that_was_numbered_by_a_process_that_died_is_found_agai
     ann: Client, bank: Bank, world: World
 ) -> None:
     first, second = (await place(ann))["id"], (await place(ann))["id"]
-    number = await money.number_invoice(second)
+    number = await invoice_actions.number_invoice(second)
     for id in (first, second):
         await pay(bank, id)
     await world.work()
@@ -565,9 +585,9 @@ STEPS = [
     (stock_actions, "allocate"),
     (money, "_confirmed"),
     (coupons, "spend_coupons"),
-    (money, "_done"),
-    (money, "_number"),
-    (money, "_put_invoice"),
+    (money, "_note_spent"),
+    (invoice_actions, "_number"),
+    (invoice_actions, "_put_invoice"),
 ]
 
 
@@ -638,6 +658,7 @@ async def test_each_letter_reads_in_both_languages(world: World, template: str, 
         tracking="T-1",
         code="402817",
         shipping="Rider",
+        papers=[{"name": "C2026-000001", "address": "https://duka.example/shop/papers/C2026-000001.pdf?until=1&key=x"}],
     )
     said = rendered(letter)
     assert letter.language == language

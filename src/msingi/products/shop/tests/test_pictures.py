@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from msingi.kit import pictures as making
 from msingi.kit.errors import AlreadyExists, Busy, Stale
 from msingi.kit.files import Arrival
 from msingi.kit.testing import PEOPLE, Client, World
-from msingi.kit.unit import atomic
+from msingi.products.shop.actions import catalogue as goods
 from msingi.products.shop.actions import pictures as actions
 from msingi.products.shop.models.catalogue import Picture, Product, Words, products
 from msingi.products.shop.models.pictures import KeptPicture, pictures
+from msingi.products.shop.queries import pictures as queries
 from msingi.products.shop.rules.pictures import UnknownPicture
 
 DAY = timedelta(days=1, minutes=1)
@@ -57,15 +59,9 @@ async def sent(client: Client, content: bytes, expect: int = 201) -> Any:
 
 
 async def show(file: str, slug: str = "drum") -> Product:
-    """Let a product show a picture, as the catalogue does."""
-
-    @atomic
-    async def add() -> Product:
-        await actions.put_on([file])
-        picture = Picture(file=file, alt=Words(en="A drum"))
-        return await products.add(Product(slug=slug, title=Words(en=slug), pictures=[picture]))
-
-    return await add()
+    """Let a product show a picture."""
+    picture = Picture(file=file, alt=Words(en="A drum"))
+    return await goods.insert(Product(slug=slug, title=Words(en=slug), pictures=[picture]))
 
 
 async def test_a_picture_is_sent_in_and_told_with_its_addresses(admin: Client, nobody: Client, folder: Path) -> None:
@@ -220,6 +216,116 @@ async def test_c3_no_product_shows_what_is_not_there(admin: Client) -> None:
     with pytest.raises(UnknownPicture):
         await show(told["file"])
     assert not await products.exists({"slug": "drum"})
+
+
+# ---- on products
+
+
+async def put_on(id: str, file: str) -> Product:
+    """Have a product that is there show a picture."""
+    there = await products.get(id)
+    return await goods.save(there, replace(there, pictures=[Picture(file=file, alt=Words(en="A drum"))]))
+
+
+def named(*files: str) -> list[dict[str, Any]]:
+    return [{"file": file, "alt": {"en": "A drum", "sw": "Ngoma"}} for file in files]
+
+
+async def test_a_product_shows_pictures_with_their_own_measures(admin: Client, nobody: Client) -> None:
+    one, other = await sent(admin, photo()), await sent(admin, photo("blue", 400))
+    made = await admin.post("/products", title={"en": "Drum"}, pictures=named(one["file"]))
+    (shown,) = made["pictures"]
+    assert shown == {"file": one["file"], "alt": {"en": "A drum", "sw": "Ngoma"}, "width": 800, "height": 400}
+    both = await admin.patch(f"/products/{made['id']}", pictures=named(other["file"], one["file"]))
+    assert [each["width"] for each in both["pictures"]] == [400, 800]
+    await admin.patch("/products/tea", pictures=named(other["file"]))
+    assert (await nobody.get("/products/tea"))["pictures"][0]["file"] == other["file"]
+    again = await admin.patch("/products/tea", pictures=named(other["file"]))
+    assert again["version"] == (await admin.get("/catalogue/products/tea"))["version"]
+    assert (await admin.patch("/products/tea", pictures=[]))["pictures"] == []
+
+
+@pytest.mark.parametrize("file", ["0" * 64 + ".webp", "../secret", "a", 7])
+async def test_c3_a_product_names_no_picture_that_is_not_there(admin: Client, file: Any) -> None:
+    told = await sent(admin, photo())
+    wrong = named(told["file"], file)
+    for method, path in (("POST", "/products"), ("PATCH", "/products/tea")):
+        refused = await admin.ask(method, path, title={"en": "Drum"}, pictures=wrong, expect=422)
+        assert refused["code"] == ("unknown_picture" if file == "0" * 64 + ".webp" else "invalid_fields")
+    assert (await admin.get("/catalogue/products/tea"))["pictures"] == []
+    with clock.shifted(DAY):
+        assert await actions.sweep() == 1  # nothing was noted of what was refused
+
+
+async def test_a_picture_that_was_taken_off_stays_a_day_longer(admin: Client, folder: Path) -> None:
+    told = await sent(admin, photo())
+    await admin.patch("/products/tea", pictures=named(told["file"]))
+    with clock.shifted(DAY):
+        await goods.save(await products.get("tea"), replace(await products.get("tea"), pictures=[]))
+        assert await actions.sweep() == 0
+    with clock.shifted(2 * DAY):
+        assert await actions.sweep() == 1
+    assert kept(folder) == set()
+
+
+async def test_c3_what_is_put_on_while_the_sweep_has_found_it_unused_stays(
+    admin: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep has the picture in its hands, at the last version that was unused, when a product comes to show it."""
+    told = await sent(admin, photo())
+    found = queries.find
+
+    async def found_then_put_on(id: str) -> KeptPicture | None:
+        picture = await found(id)
+        monkeypatch.setattr(queries, "find", found)
+        await put_on("tea", told["file"])
+        return picture
+
+    monkeypatch.setattr(queries, "find", found_then_put_on)
+    with clock.shifted(DAY):
+        assert await actions.sweep() == 0
+    assert len(kept(folder)) == 4
+    assert (await admin.get(f"/pictures/{told['id']}"))["file"] == told["file"]
+
+
+async def test_c3_what_the_sweep_has_let_go_of_is_put_on_nothing(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = await sent(admin, photo())
+    clear = actions._clear
+
+    async def put_on_then_clear(picture: KeptPicture) -> None:
+        with pytest.raises(UnknownPicture):
+            await put_on("tea", told["file"])
+        await clear(picture)
+
+    monkeypatch.setattr(actions, "_clear", put_on_then_clear)
+    with clock.shifted(DAY):
+        assert await actions.sweep() == 1
+    assert (await admin.get("/catalogue/products/tea"))["pictures"] == []
+
+
+async def test_c3_putting_on_and_sweeping_at_once_never_leaves_a_product_without_its_picture(
+    admin: Client, folder: Path
+) -> None:
+    for round in range(3):
+        told = await sent(admin, photo("blue", 400))
+        with clock.shifted(DAY):
+
+            async def try_on(id: str, file: str = told["file"]) -> None:
+                with suppress(UnknownPicture):
+                    await put_on(id, file)
+
+            await asyncio.gather(try_on("tea"), actions.sweep(), try_on("coffee"), actions.sweep())
+            showing = await products.many({"pictures.file": told["file"]})
+            there = await pictures.find({"_id": told["id"]})
+            assert there is None or there.stage == "there", round
+            assert len(kept(folder)) == (3 if there else 0)
+            assert there is not None or not showing, round
+            for each in showing:
+                await goods.save(each, replace(each, pictures=[]))
+        with clock.shifted(2 * DAY):
+            await actions.sweep()
 
 
 async def test_c3_sending_and_sweeping_at_once_leaves_a_picture_whole_or_gone(

@@ -5,7 +5,6 @@ TABLE = """
     GET    /orders                                      401  200  200
     GET    /orders/none                                 404  404  404
     GET    /orders/none/timeline                        404  404  404
-    GET    /orders/none/invoice                         404  404  404
     POST   /orders/none/payments                        400  400  400
     PUT    /orders/none/cancellation                    404  404  404
     PUT    /orders/none/allocation                      401  403  404

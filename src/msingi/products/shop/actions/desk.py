@@ -1,0 +1,22 @@
+"""What staff do at a page is done to the order that they see there, and once however often the form is sent."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from msingi.kit.errors import Stale
+from msingi.kit.unit import atomic
+from msingi.products.shop.models.orders import orders
+
+R = TypeVar("R")
+
+
+@atomic
+async def on_what_was_seen(order_id: str, version: int, act: Callable[[], Awaitable[R]]) -> R:
+    """Do it, if the order is still the one that was seen. `act` changes the order, in the same transaction.
+
+    So of a form that is sent twice, one at a time or both at once, the second is refused. Raises Stale.
+    """
+    order = await orders.get(order_id)
+    if order.version != version:
+        raise Stale
+    return await act()

@@ -1,0 +1,17 @@
+"""Pages for those who work in the shop."""
+
+from litestar.types import ControllerRouterHandler
+
+from msingi.kit import pages
+from msingi.products.shop.pages import board, dashboard, invoices, order, refunds, sheets, stock
+
+page_routes: list[ControllerRouterHandler] = [
+    *dashboard.routes,
+    *board.routes,
+    *order.routes,
+    *refunds.routes,
+    *invoices.routes,
+    *stock.routes,
+    *sheets.routes,
+    pages.static("shop"),
+]
