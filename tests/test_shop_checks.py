@@ -6,7 +6,9 @@ Between the checks and the house stands a server that passes everything on, but 
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,24 +45,30 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Accounts and the shop with a worker, two web processes, and the limits that a house has by itself."""
-    folder, port = tmp_path_factory.mktemp("shop"), str(preflight.free_port("127.0.0.1"))
+    limits = {"MSINGI_ANONYMOUS_LIMIT": "300/minute", "MSINGI_MEMBER_LIMIT": "3000/minute"}
+    with shop_house(tmp_path_factory.mktemp("shop"), **limits) as house, house.world() as world:
+        for make in (market.common, market.going, market.place, market.tax_class, market.pay_later):
+            make(world)
+        house.kept.update(world.kept)
+        yield house
+
+
+@contextmanager
+def shop_house(folder: Path, **more: str) -> Iterator[House]:
+    """Accounts and the shop as processes, and the payment sandbox, which tells them of cards."""
+    port = str(preflight.free_port("127.0.0.1"))
+    url = f"http://127.0.0.1:{port}"
     told = {
         "MSINGI_PORT": port,
-        "MSINGI_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "MSINGI_PUBLIC_URL": url,
         "MSINGI_STRIPE_WEBHOOK_SECRET": secrets.token_hex(16),
-        "MSINGI_ANONYMOUS_LIMIT": "300/minute",
-        "MSINGI_MEMBER_LIMIT": "3000/minute",
-        "MSINGI_SHOP_PROMPTS_TO_PHONE": "10000/minute",  # the checks are many buyers, whose phones are few
+        "MSINGI_SHOP_PROMPTS_TO_PHONE": "10000/minute",  # the tests are many buyers, whose phones are few
+        **more,
     }
-    with sandbox(folder, told, "--stripe-hook", f"{told['MSINGI_PUBLIC_URL']}/v1/shop/callbacks/cards") as there:
-        more: dict[str, Any] = {**own_databases(56), **told, "MSINGI_SHOP_SANDBOX_URL": there}
-        with serving(folder, **more, products=("accounts", "shop")) as served:
-            house = House(served, there, {})
-            with house.world() as world:
-                for make in (market.common, market.going, market.place, market.tax_class, market.pay_later):
-                    make(world)
-                house.kept.update(world.kept)
-                yield house
+    with sandbox(folder, told, "--stripe-hook", f"{url}/v1/shop/callbacks/cards") as there:
+        known: dict[str, Any] = {**own_databases(56), **told, "MSINGI_SHOP_SANDBOX_URL": there}
+        with serving(folder, **known, products=("accounts", "shop")) as served:
+            yield House(served, there, {})
 
 
 # ---- what is proven

@@ -8,7 +8,6 @@ import hashlib
 import os
 import random
 import re
-import secrets
 import signal
 import subprocess
 import threading
@@ -21,10 +20,10 @@ import httpx
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page
-from tests.serving import Served, own_databases, sandbox, serving, wait_until
-from tests.test_shop_checks import House
+from tests.serving import Served, wait_until
+from tests.test_shop_checks import House, shop_house
 
-from msingi import cli, preflight
+from msingi import cli
 from msingi.checks.shop import market, payments
 from msingi.checks.shop.market import ORDER_TOKEN, SHOP, Buyer, Good, Order
 from msingi.checks.shop.orders import sending
@@ -39,17 +38,8 @@ STATES = ["confirmed", "partly_shipped", "shipped", "delivered"]
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Accounts and the shop."""
-    folder, port = tmp_path_factory.mktemp("shop"), str(preflight.free_port("127.0.0.1"))
-    told = {
-        "MSINGI_PORT": port,
-        "MSINGI_PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "MSINGI_STRIPE_WEBHOOK_SECRET": secrets.token_hex(16),
-        "MSINGI_SHOP_PROMPTS_TO_PHONE": "10000/minute",
-    }
-    with sandbox(folder, told, "--stripe-hook", f"{told['MSINGI_PUBLIC_URL']}/v1/shop/callbacks/cards") as there:
-        more: dict[str, Any] = {**own_databases(56), **told, "MSINGI_SHOP_SANDBOX_URL": there}
-        with serving(folder, **more, products=("accounts", "shop")) as served:
-            yield House(served, there, {})
+    with shop_house(tmp_path_factory.mktemp("shop")) as house:
+        yield house
 
 
 # ---- followed live

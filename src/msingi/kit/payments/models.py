@@ -133,7 +133,6 @@ def payments(product: str) -> Collection[Payment]:
             Index("provider reference", unique=True, where={"reference": {"$type": "string"}}),
             Index("provider receipts", unique=True, where={"receipt": {"$type": "string"}}),
             Index("ask_at", where={"ask_at": {"$type": "date"}}),
-            Index("refunds.state created_at", where={"refunds.state": "waiting"}),
             "-created_at",
             Index("created_at _id", where={"refunds.state": "waiting"}),  # what waits for somebody's approval
         ],

@@ -29,7 +29,7 @@ from msingi.kit import state
 from msingi.kit.errors import Busy
 from msingi.kit.money import LOCALES, decimals
 from msingi.products.shop.rules.orders import HOUSE_ZONE
-from msingi.products.shop.rules.papers import WORDS, Paper, Row, Sum, word
+from msingi.products.shop.rules.papers import Paper, Row, Sum, word
 
 PDF = "application/pdf"
 DRAWING = 1  # raised whenever the same paper is drawn otherwise
@@ -167,8 +167,7 @@ class _Sheet(FPDF):
     def footer(self) -> None:
         y = self.h - 14
         self._rule(y)
-        pages = WORDS["page"]
-        told = (pages.sw if self.words == "sw" else pages.en).format(page=self.page_no(), pages="{nb}")
+        told = word("page", self.words).format(page=self.page_no(), pages="{nb}")
         self.set_xy(LEFT, y + 2)
         self._write(f"{self.paper.seller.name} · {self.paper.title} {self.paper.number}", 120, 8, colour=FAINT)
         self._set(8, colour=FAINT)

@@ -246,10 +246,7 @@ async def remind(cart_id: str, person: Person | None) -> None:
 
 def _things(cart: Cart, language: str) -> list[dict[str, str]]:
     """What is in a cart, in somebody's language."""
-    return [
-        {"title": (each.title.sw if language == "sw" else "") or each.title.en, "quantity": str(each.quantity)}
-        for each in cart.lines
-    ]
+    return [{"title": each.title.said_in(language), "quantity": str(each.quantity)} for each in cart.lines]
 
 
 async def forget(person: str) -> None:

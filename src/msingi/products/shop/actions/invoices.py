@@ -13,7 +13,7 @@ from msingi.kit.payments.models import Payment, Refund
 from msingi.kit.unit import repeatable
 from msingi.products.shop.models.credit_notes import CreditNote, credit_notes
 from msingi.products.shop.models.orders import Invoice, Order, invoices, orders
-from msingi.products.shop.queries.invoices import invoice_of, last_credit, last_place, notes_of, seller_now
+from msingi.products.shop.queries.invoices import invoice_of, last_place, notes_of, seller_now
 from msingi.products.shop.queries.orders import payments_of
 from msingi.products.shop.rules import invoices as rules
 from msingi.products.shop.rules.orders import year_of
@@ -34,7 +34,7 @@ async def number_invoice(order_id: str) -> str:
             return known.id
         paid = await payments_of(order_id)
         year = year_of(now())
-        place = await last_place(year) + 1
+        place = await last_place(invoices, year) + 1
         try:
             return (await _number(order_id, year, place, paid)).id
         except AlreadyExists:
@@ -85,7 +85,7 @@ async def _write_credit_note(order: Order, invoice: Invoice, payment: Payment, r
         if credit is None or any(each.refund_id == refund.id for each in notes):
             return
         year = year_of(now())
-        place = await last_credit(year) + 1
+        place = await last_place(credit_notes, year) + 1
         fresh = CreditNote(
             **credit._asdict(),
             id=rules.credit_number(year, place),

@@ -48,7 +48,6 @@ async def _settle(order: Order) -> Order:
         order = await _confirm(order)
     if order.state in rules.CONFIRMED:
         order = await _after_paid(order, paid)
-        order = await invoices.write_credit_notes(order, paid)
         await _capture(order, paid)
     if order.state in ("cancelled", "expired"):
         await let_go(order)
@@ -190,7 +189,7 @@ async def _after_paid(order: Order, paid: Sequence[Payment]) -> Order:
         beyond = await coupons.spend_coupons(order.id, order.coupons, rules.counted_for(order))
         order = await _note_spent(order, beyond)
     if order.invoice is None and rules.captured(paid) >= order.totals.total:
-        order = await invoices.write_invoice(order)
+        order = await invoices.write_credit_notes(await invoices.write_invoice(order), paid)
     return order
 
 

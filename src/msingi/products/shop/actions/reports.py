@@ -81,8 +81,7 @@ async def ask_import(format: Format, body: bytes, by: str, *, dry_run: bool) -> 
 async def import_for_good(sheet_id: str, by: str) -> Sheet:
     """Do what a dry run told, with the very table that it read. Raises NotFound, TooManySheets."""
     dry = await sheets.get(sheet_id, {"kind": "import", "dry_run": True, "state": "done"})
-    body = b"".join([piece async for piece in files.read_private(_source(dry))])
-    return await ask_import(dry.format, body, by, dry_run=False)
+    return await ask_import(dry.format, await _brought(dry), by, dry_run=False)
 
 
 async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
@@ -132,6 +131,11 @@ async def _remove(sheet: Sheet) -> None:
 @guarded
 async def _drop(sheet: Sheet) -> None:
     await sheets.remove(sheet)
+
+
+async def _brought(sheet: Sheet) -> bytes:
+    """The table that an import reads."""
+    return b"".join([piece async for piece in files.read_private(_source(sheet))])
 
 
 def _source(sheet: Sheet) -> str:
@@ -222,10 +226,9 @@ async def _export(sheet: Sheet) -> None:
 
 
 async def _import(sheet: Sheet) -> None:
-    body = b"".join([piece async for piece in files.read_private(_source(sheet))])
     going = Going(sheet, None)
     media = tables.CSV if sheet.format == "csv" else tables.XLSX
-    told = await import_many(media, body, dry_run=sheet.dry_run, progress=going.reach)
+    told = await import_many(media, await _brought(sheet), dry_run=sheet.dry_run, progress=going.reach)
     await going.end(result=msgspec.to_builtins(told))
 
 

@@ -16,7 +16,7 @@ from msingi.kit.db import Row
 from msingi.kit.errors import Busy
 from msingi.kit.jobs import job
 from msingi.kit.unit import atomic
-from msingi.products.shop.models.orders import Order, orders
+from msingi.products.shop.models.orders import Order
 from msingi.products.shop.models.reports import Sale, product_days, sales, sales_days
 from msingi.products.shop.queries import sales as queries
 from msingi.products.shop.queries.orders import database_now
@@ -29,16 +29,15 @@ log = structlog.get_logger("shop.sales")
 
 
 @atomic
-async def work_out(order_id: str) -> None:
+async def work_out(order: Order) -> None:
     """Bring an order's row in line with the order. Rows never go back to an older version of it."""
-    order = await orders.get(order_id)
     fresh = queries.sale_of(order)
-    kept = await sales.find({"_id": order_id})
+    kept = await sales.find({"_id": order.id})
     if kept is None:
         await sales.add(fresh)
     elif kept.seen < fresh.seen and queries.said(kept) != queries.said(fresh):
         told = {"days": fresh.days, "products": fresh.products, "seen": fresh.seen, "counted": False}
-        await sales.change(order_id, {"$set": told}, when={"seen": kept.seen})
+        await sales.change(order.id, {"$set": told}, when={"seen": kept.seen})
 
 
 # ---- days

@@ -119,7 +119,7 @@ GOES_ON = frozenset({"money_received"})  # whoever writes this settles the order
 async def follow(event: OrderMoved) -> None:
     """Write to who ordered, once for each line of the history that has a letter; and see to what is left to do."""
     order = await orders.get(event.order_id)
-    said = next((each for each in order.timeline if each.id == event.entry), None)
+    said = rules.find_entry(order, event.entry)
     if said is not None and said.kind in LETTERS:
         await _write(order, LETTERS[said.kind], said)
         await _text(order, said)
@@ -160,14 +160,14 @@ async def _write(order: Order, template: str, said: Entry | None = None) -> None
             number=order.number,
             order_id=order.id,
             kind=said.kind if said else "placed",
-            lines=[{"title": _words(line.title, language), "quantity": line.quantity} for line in order.lines],
+            lines=[{"title": line.title.said_in(language), "quantity": line.quantity} for line in order.lines],
             total=shown(Money(order.totals.total, order.currency), language),
             amount=shown(Money(int(details.get("amount", 0)), order.currency), language),
             reason=details.get("reason", ""),
             carrier=shipment.carrier if shipment else "",
             tracking=shipment.tracking if shipment else "",
             code=shipment.code if shipment else "",
-            shipping=_words(order.shipping_name, language),
+            shipping=order.shipping_name.said_in(language),
             papers=_papers(order, said),
         )
     except BadAddress:
@@ -208,10 +208,6 @@ async def _text(order: Order, said: Entry) -> None:
         amount=sms.plain(shown(Money(order.totals.total, order.currency), order.language)),
         code=shipment.code if shipment else "",
     )
-
-
-def _words(words: object, language: str) -> str:
-    return getattr(words, language, "") or getattr(words, "en", "")
 
 
 # ---- people who are no more

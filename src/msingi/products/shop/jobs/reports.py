@@ -9,6 +9,7 @@ from msingi.products.shop.actions.reports import make
 from msingi.products.shop.actions.sales import rebuild_sales
 from msingi.products.shop.contract import OrderMoved, OrderPlaced
 from msingi.products.shop.models.orders import orders
+from msingi.products.shop.rules.orders import find_entry
 from msingi.products.shop.rules.reports import COUNTING
 
 __all__ = ["make", "rebuild_sales"]  # what actions ask for
@@ -17,15 +18,16 @@ log = structlog.get_logger("shop.sheets")
 
 @on(OrderPlaced)
 async def count_placed(event: OrderPlaced) -> None:
-    await sales.work_out(event.order_id)
+    await sales.work_out(await orders.get(event.order_id))
 
 
 @on(OrderMoved)
 async def count_moved(event: OrderMoved) -> None:
     """An order's row follows from the whole order, so only what may change it is looked at."""
     order = await orders.get(event.order_id)
-    if any(each.id == event.entry and each.kind in COUNTING for each in order.timeline):
-        await sales.work_out(event.order_id)
+    said = find_entry(order, event.entry)
+    if said is not None and said.kind in COUNTING:
+        await sales.work_out(order)
 
 
 @cron("*/5 * * * * *", retries=0)

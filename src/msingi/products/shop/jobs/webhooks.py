@@ -20,6 +20,7 @@ from msingi.products.shop.contract import (
 from msingi.products.shop.hooks import hooks
 from msingi.products.shop.models.orders import orders
 from msingi.products.shop.rules import webhooks as rules
+from msingi.products.shop.rules.orders import find_entry
 
 log = structlog.get_logger("shop.webhooks")
 sending, looking = hooks.sending, hooks.looking
@@ -38,7 +39,7 @@ async def tell_of_order(event: OrderMoved) -> None:
     if not await hooks.is_wanted("order.*"):
         return
     order = await orders.get(event.order_id)
-    said = next((each for each in order.timeline if each.id == event.entry), None)
+    said = find_entry(order, event.entry)
     if said is not None and said.kind in rules.OF_ORDERS:
         data = rules.about_move(order, event, said, _base())
         await hooks.tell(rules.OF_ORDERS[said.kind], data, person=order.customer_id or "", at=said.at)

@@ -23,6 +23,10 @@ class Words(Struct, frozen=True):
     en: str
     sw: str = ""
 
+    def said_in(self, language: str) -> str:
+        """In a language, else in English."""
+        return (self.sw if language == "sw" else "") or self.en
+
 
 class Category(Doc):
     """A place in the tree of goods; `path` holds the ids from the root to its parent."""

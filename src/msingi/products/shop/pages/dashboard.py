@@ -1,8 +1,9 @@
 """The first page of whoever works in the shop: what they need first, by what they may do."""
 
 from asyncio import gather
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -88,12 +89,12 @@ async def show_dashboard(request: AnyRequest, actor: Given[Actor]) -> Response[s
     }
     some_orders = sees["orders"] or sees["sending"]
     sending, short, back, refunds, alerts, sales = await gather(
-        _if(some_orders, desk.to_send()),
-        _if(sees["orders"], desk.short()),
-        _if(sees["orders"], desk.coming_back()),
-        _if(sees["refunds"] and sees["orders"], board.waiting(Paging(limit=desk.SHOWN))),
-        _if(sees["stock"], reports.stock_alerts()),
-        _if(sees["reports"], _sales(request)),
+        _if(some_orders, desk.to_send),
+        _if(sees["orders"], desk.short),
+        _if(sees["orders"], desk.coming_back),
+        _if(sees["refunds"] and sees["orders"], partial(board.waiting, Paging(limit=desk.SHOWN))),
+        _if(sees["stock"], reports.stock_alerts),
+        _if(sees["reports"], partial(_sales, request)),
     )
     tiles = [
         Tile("Orders to send", sending.count, f"{HOME}/orders?state=confirmed") if sending else None,
@@ -122,13 +123,9 @@ async def show_dashboard(request: AnyRequest, actor: Given[Actor]) -> Response[s
     )
 
 
-async def _if(is_seen: bool, question: Awaitable[Any]) -> Any:
-    """What somebody may see; None of what they may not."""
-    if is_seen:
-        return await question
-    if hasattr(question, "close"):
-        question.close()  # it is never asked
-    return None
+async def _if(is_seen: bool, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """What somebody may see; None of what they may not, which is not asked."""
+    return await ask() if is_seen else None
 
 
 # ---- what was sold

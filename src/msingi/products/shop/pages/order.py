@@ -176,11 +176,15 @@ def _may(order: Order, paid: list[Payment], actor: Actor) -> dict[str, bool]:
     return {
         "deliver": actor.may("shop:fulfil"),
         "say": orders,
-        "cancel": orders and order.state != "cancelled" and _goes(lambda: rules.cancelling(order, True)),
+        "cancel": orders and _can_be_cancelled(order),
         "fill": orders and _goes(lambda: rules.check_fillable(order, paid)),
         "refund": actor.may("shop:refund") and rules.richest(paid)[1] > 0,
         "approve": actor.may("shop:approve"),
     }
+
+
+def _can_be_cancelled(order: Order) -> bool:
+    return order.state != "cancelled" and _goes(lambda: rules.cancelling(order, True))
 
 
 def _goes(check: Callable[[], object]) -> bool:
@@ -320,7 +324,7 @@ async def _cancellation(request: AnyRequest, seen: Seen, problem: Problem | None
         request,
         problem,
         order=found,
-        can_be=_goes(lambda: rules.cancelling(found, True)) and found.state != "cancelled",
+        can_be=_can_be_cancelled(found),
         partly=found.state == "partly_shipped",
         states=wording.ORDERS,
         typed=await request.form() if problem else {},

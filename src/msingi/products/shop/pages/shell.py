@@ -89,28 +89,18 @@ def show(name: str, request: AnyRequest, problem: Problem | None = None, **conte
         problem=problem,
         faults=[*faults_of(problem, language)],
         done=DONE.get(request.query_params.get("done", "")),
-        money=partial(money, language=language),
-        about=partial(about, language=language),
-        number=partial(number, language=language),
-        day=partial(day, language=language),
-        when=partial(when, language=language),
-        named=partial(named, language=language),
+        **_writing(language),
         **context,
     )
 
 
 def show_to_anybody(name: str, request: AnyRequest, **context: Any) -> Response[str]:
     """A page that stands alone, for whoever opens it: without the staff's places, but with how figures are written."""
-    language = pages.language_of(request)
-    return pages.page(
-        f"shop/{name}.html",
-        request,
-        money=partial(money, language=language),
-        about=partial(about, language=language),
-        number=partial(number, language=language),
-        day=partial(day, language=language),
-        **context,
-    )
+    return pages.page(f"shop/{name}.html", request, **_writing(pages.language_of(request)), **context)
+
+
+def _writing(language: str) -> dict[str, Any]:
+    return {each.__name__: partial(each, language=language) for each in (money, about, number, day, when, named)}
 
 
 def places_of(actor: Actor) -> list[tuple[str, str]]:
@@ -166,4 +156,4 @@ def when(at: datetime, *, language: str = "en") -> str:
 
 def named(words: Words, *, language: str = "en") -> str:
     """A text of the catalogue: in English where Swahili is missing."""
-    return (words.sw if language == "sw" else "") or words.en
+    return words.said_in(language)

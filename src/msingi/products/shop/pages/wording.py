@@ -72,16 +72,11 @@ BAD = frozenset({"short", "failed", "unknown"})
 TO_DO = frozenset({"confirmed", "partly_shipped", "asked", "waiting"})
 
 
-class _Said(dict[str, str]):
-    def __missing__(self, key: str) -> str:
-        return ""
-
-
 def told(entry: Entry, currency: str, language: str) -> str:
     """A line of the history, as staff read it; as everybody does, where there are no words for them."""
     if entry.kind not in HISTORY:
         return rules.text_of(entry, currency, language)
-    said = _Said(entry.details)
+    said = rules.Blank(entry.details)
     if "amount" in said:
         said["amount"] = shown(Money(int(said["amount"]), currency), language)
     if "reason" in said:

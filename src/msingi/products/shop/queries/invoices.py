@@ -46,21 +46,15 @@ async def invoice_of(order_id: str) -> Invoice | None:
     return await invoices.find({"order_id": order_id})
 
 
-async def last_place(year: int) -> int:
-    """How many invoices that year has."""
-    last = await invoices.find({"year": year}, sort=[("place", -1)])
+async def last_place(kept: Collection[Invoice] | Collection[CreditNote], year: int) -> int:
+    """How many papers of a series that year has."""
+    last = await kept.find({"year": year}, sort=[("place", -1)])
     return last.place if last else 0
 
 
 async def notes_of(order_id: str) -> list[CreditNote]:
     """The credit notes of an order, in the order in which they were written."""
     return await credit_notes.many({"order_id": order_id}, sort=[("nth", 1)], limit=0)
-
-
-async def last_credit(year: int) -> int:
-    """How many credit notes that year has."""
-    last = await credit_notes.find({"year": year}, sort=[("place", -1)])
-    return last.place if last else 0
 
 
 def seller_now() -> Seller:

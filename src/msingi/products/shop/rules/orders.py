@@ -541,18 +541,24 @@ def text_of(entry: Entry, currency: str, language: str) -> str:
         said["provider"] = way_of(said["provider"], language)
     if said.get("carrier"):
         said["carrier"] = f" ({said['carrier']})"
-    return (words.sw if language == "sw" else words.en).format_map(_Blank(said))
+    return words.said_in(language).format_map(Blank(said))
 
 
 def way_of(provider: str, language: str) -> str:
     """What people call it: by `M-Pesa`, by `card`; of others, what programs call it."""
     words = WAYS.get(provider)
-    return provider if words is None else (words.sw if language == "sw" else words.en)
+    return provider if words is None else words.said_in(language)
 
 
-class _Blank(dict[str, str]):
+class Blank(dict[str, str]):
+    """What fills in a text: of what it does not have, nothing."""
+
     def __missing__(self, key: str) -> str:
         return ""
+
+
+def find_entry(order: Order, entry_id: str) -> Entry | None:
+    return next((each for each in order.timeline if each.id == entry_id), None)
 
 
 def find_shipment(order: Order, shipment_id: str) -> Shipment | None:

@@ -116,12 +116,7 @@ WORDS: Mapping[str, Words] = {
 
 
 def word(name: str, language: str) -> str:
-    return said(WORDS[name], language)
-
-
-def said(words: Words, language: str) -> str:
-    """In a language, else in English."""
-    return (words.sw if language == "sw" else "") or words.en
+    return WORDS[name].said_in(language)
 
 
 def invoice_paper(order: Order, invoice: Invoice, seller: Seller, language: str, check: str) -> Paper:
@@ -154,7 +149,7 @@ def credit_paper(order: Order, note: CreditNote, language: str, check: str) -> P
     """A credit note, as it was when it got its number."""
     rows = [
         Row(
-            title=said(each.title, language),
+            title=each.title.said_in(language),
             detail=_detail(each.sku, each.options),
             quantity=each.quantity,
             amount=each.amount,
@@ -212,7 +207,7 @@ def taxes(order: Order) -> dict[tuple[str, int], tuple[int, int]]:
 
 def _row(line: OrderLine, mixed: bool, language: str) -> Row:
     return Row(
-        title=said(line.title, language),
+        title=line.title.said_in(language),
         detail=_detail(line.sku, line.options),
         quantity=line.quantity,
         amount=line.total,
@@ -237,7 +232,7 @@ def _sums(order: Order, language: str) -> Iterator[Sum]:
     yield Sum(word("goods", language), totals.goods)
     if totals.discount:
         yield Sum(word("discount", language), -totals.discount)
-    way = said(order.shipping_name, language)
+    way = order.shipping_name.said_in(language)
     if way or totals.shipping:
         yield Sum(f"{word('shipping', language)}{f' ({way})' if way else ''}", totals.shipping)
     if totals.tax_added:

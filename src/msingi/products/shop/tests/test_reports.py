@@ -80,7 +80,7 @@ async def date_back(order_id: str, days: int) -> None:
     history = {"$map": {"input": "$timeline", "in": {"$mergeObjects": ["$$this", {"at": back}]}}}
     moved = {"created_at": {"$subtract": ["$created_at", days * 86_400_000]}, "timeline": history}
     await orders.raw.update_one({"_id": order_id}, [{"$set": {**moved, "version": {"$add": ["$version", 1]}}}])
-    await acting.work_out(order_id)
+    await acting.work_out(await orders.get(order_id))
 
 
 async def test_steps_hold_all_days_and_the_time_before_is_as_long(
@@ -292,7 +292,7 @@ async def test_c9_adding_up_that_is_killed_or_overtaken_is_taken_up_again(
         if len(seen) == 1:
             gone = entry("refunded", amount=4_000)
             await orders.raw.update_one({"_id": id}, {"$push": {"timeline": plain(gone)}, "$inc": {"version": 1}})
-            await acting.work_out(id)
+            await acting.work_out(await orders.get(id))
 
     monkeypatch.setattr(acting, "_merge", meanwhile)
     await sales.raw.update_one({"_id": id}, {"$set": {"counted": False}})
