@@ -66,16 +66,28 @@ class Run:
         named = {}
         for each in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                command = " ".join(each.cmdline())
+                command, parent = " ".join(each.cmdline()), each.ppid()
             except psutil.Error:  # it has just died
                 continue
             marks = {"mongod ": "mongo", "redis-server": "redis", "msingi.cli worker": "worker", "-m msingi.web": "web"}
             kind = next((kind for mark, kind in marks.items() if mark in command), None)
-            if kind == "web" and each.ppid() != self.process.pid:
+            if kind == "web" and parent != self.process.pid:
                 kind = "web process"
             if kind:
                 named[kind] = each
         return named
+
+    def one(self, kind: str, after: psutil.Process | None = None) -> psutil.Process:
+        """That process, once it is there: one that was killed is on its way again."""
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            each = self.family().get(kind)  # asked once: by the next time it may have died
+            found[:] = [each] if each and each != after else []
+            return bool(found)
+
+        until(is_there)
+        return found[0]
 
 
 def until(condition: Callable[[], Any], seconds: float = 40) -> None:
@@ -147,15 +159,14 @@ def test_d4_its_secrets_are_for_their_owner_only(run: Run) -> None:
 
 @pytest.mark.parametrize("victim", ["web", "web process", "worker", "mongo", "redis"])
 def test_whatever_is_killed_comes_back(run: Run, victim: str) -> None:
-    until(lambda: victim in run.family())  # the one that the test before killed may be on its way
-    killed = run.family()[victim]
+    killed = run.one(victim)
     killed.kill()
-    until(lambda: victim in run.family() and run.family()[victim].pid != killed.pid)
+    run.one(victim, after=killed)
     until(lambda: works(run))
 
 
 def test_it_says_what_died_and_that_it_is_started_again(run: Run) -> None:
-    worker = run.family()["worker"]
+    worker = run.one("worker")
     said = len(run.lines)
     worker.kill()
     until(lambda: "worker started again" in "".join(run.lines[said:]))

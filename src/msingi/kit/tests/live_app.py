@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from types import SimpleNamespace
 from typing import Any
 
 import socketio
@@ -17,6 +16,7 @@ from msingi.kit import config, live, replies, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import NotFound
 from msingi.kit.live import Key, Topic
+from msingi.kit.product import Product
 
 
 async def board_for(id: str, actor: Actor) -> None:
@@ -51,7 +51,7 @@ topics = [
     Topic("boards/{id}", see=board_for, key=Key("X-Board-Key", opens)),
     Topic("walls/{id}", see=board_for),
 ]
-products: Any = [SimpleNamespace(name="boards", folder=None, topics=topics, all_stores=())]
+products = [Product(name="boards", title="Boards", summary="What is to be seen.", topics=topics)]
 
 
 @asynccontextmanager

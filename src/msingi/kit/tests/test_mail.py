@@ -9,7 +9,6 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,6 +22,7 @@ from msingi.kit import clock, db, mail, replies, state
 from msingi.kit.config import DEVELOPMENT_SECRET
 from msingi.kit.db import Paging
 from msingi.kit.errors import Stale
+from msingi.kit.product import Product
 from msingi.kit.unit import atomic, guarded
 
 LETTERS = {
@@ -89,7 +89,7 @@ async def house(running: state.State, tmp_path: Path) -> state.State:
     folder.mkdir(parents=True)
     for name, text in LETTERS.items():
         (folder / name).write_text(text)
-    running.products = [SimpleNamespace(name="errands", folder=tmp_path, topics=(), all_stores=())]
+    running.products = [Product(name="errands", title="Errands", summary="What is to be done.", folder=tmp_path)]
     await db.prepare(mail.stores())
     return running
 

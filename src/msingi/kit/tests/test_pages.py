@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import brotli  # type: ignore[import-untyped]
@@ -17,6 +16,7 @@ from litestar import Litestar, Request, Response, get, post
 
 from msingi.kit import config, csrf, pages, replies, state
 from msingi.kit.db import Form
+from msingi.kit.product import Product
 
 OURS = {"origin": "http://msingi.test", "sec-fetch-site": "same-origin"}
 FILES = {
@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture
 async def client(running: state.State, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    running.products = [SimpleNamespace(name="stall", folder=folder, topics=(), all_stores=(), desk=None)]
+    running.products = [Product(name="stall", title="Stall", summary="Fruit.", folder=folder)]
     app = Litestar(
         [show_list, show_token, add_fruit, pages.static("stall")],
         openapi_config=None,
