@@ -205,7 +205,7 @@ def worker() -> None:
     """Run jobs, the clock and the relay of events, until SIGTERM."""
     settings, products, parts = _house()
     import_module("msingi.kit.observe").configure(settings)
-    asyncio.run(import_module("msingi.kit.worker").main(settings, products, parts))
+    import_module("uvloop").run(import_module("msingi.kit.worker").main(settings, products, parts))
 
 
 @main.command()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -150,11 +150,15 @@ class Reaction:
             await inbox(self.product).raw.insert_one(inbox(self.product).dump(receipt), session=session())
         except DuplicateKeyError:
             raise _Double from None
-        await self.act(msgspec.convert({"type": self.tag, **envelope["body"]}, self.kind))
+        await self.act(self.told(envelope))
 
     async def run(self, args: Sequence[Any]) -> None:
         """React to an event that failed before: what its job does."""
         await self.receive(args[0])
+
+    def told(self, envelope: Row) -> Event:
+        """The event in an envelope, as the kind that this reacts to."""
+        return msgspec.convert({"type": self.tag, **envelope["body"]}, self.kind)
 
 
 class _Double(Exception):
@@ -162,6 +166,20 @@ class _Double(Exception):
 
 
 reactions: dict[str, Reaction] = {}
+
+
+@unit.atomic
+async def receive_together(due: Sequence[Reaction], envelope: Row) -> None:
+    """Have several reactions of one product to an event in one transaction: of a small one the commit costs most.
+
+    All of them have their effect or none has. Raises what one of them raises, and BulkWriteError if one was done
+    before; then they are to be done one by one.
+    """
+    kept = inbox(due[0].product)
+    receipts = [kept.dump(Heard(id=receipt_of(each, envelope["_id"]))) for each in due]
+    await kept.raw.insert_many(receipts, session=session())
+    for each in due:
+        await each.act(each.told(envelope))
 
 
 def on(
@@ -192,20 +210,41 @@ def product_of(module: str) -> str:
 # ---- events that ride in documents
 
 
-async def unload(base: str, collection: str, id: Any, envelopes: Sequence[Row]) -> None:
-    """Move events that rode in a document into the outbox beside it. Doing it again changes nothing."""
-    if not envelopes:
+class Riding(NamedTuple):
+    """Events that rode in a document of a collection."""
+
+    collection: str
+    id: Any
+    envelopes: Sequence[Row]
+
+
+async def unload(base: str, riding: Sequence[Riding]) -> None:
+    """Move events that rode in documents of a database into the outbox beside them. Again, it changes nothing.
+
+    What the database refuses stays where it is, to be looked at, and holds up no other.
+    """
+    if not any(each.envelopes for each in riding):
         return
     database = state.mongo()[base]
-    moved = [UpdateOne({"_id": each["_id"]}, {"$setOnInsert": plain(_row(each))}, upsert=True) for each in envelopes]
+    told = [row for each in riding for row in each.envelopes]
+    moved = [UpdateOne({"_id": row["_id"]}, {"$setOnInsert": plain(_row(row))}, upsert=True) for row in told]
     try:
         await database["outbox"].bulk_write(moved, ordered=False)
     except BulkWriteError as refused:
-        # The database would refuse it again: it stays in its document, to be looked at, and holds up no other.
-        log.exception("event_refused", database=base, collection=collection, details=str(refused.details)[:500])
+        if len(riding) > 1:  # whose fault it is shows when each is moved by itself
+            for each in riding:
+                await unload(base, [each])
+            return
+        details = str(refused.details)[:500]
+        log.exception("event_refused", database=base, collection=riding[0].collection, details=details)
         return
-    ids = [each["_id"] for each in envelopes]
-    await database[collection].update_one({"_id": id}, {"$pull": {CARRIED: {"_id": {"$in": ids}}}})
+    for name in {each.collection for each in riding}:
+        left = [
+            UpdateOne({"_id": each.id}, {"$pull": {CARRIED: {"_id": {"$in": [row["_id"] for row in each.envelopes]}}}})
+            for each in riding
+            if each.collection == name
+        ]
+        await database[name].bulk_write(left, ordered=False)
 
 
 async def unload_all(base: str) -> int:
@@ -217,7 +256,7 @@ async def unload_all(base: str) -> int:
     found = 0
     for name in await database.list_collection_names():
         async for doc in database[name].find({f"{CARRIED}.0": {"$exists": True}}, {CARRIED: 1}):
-            await unload(base, name, doc["_id"], doc[CARRIED])
+            await unload(base, [Riding(name, doc["_id"], doc[CARRIED])])
             found += 1
     return found
 

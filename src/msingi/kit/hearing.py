@@ -25,7 +25,7 @@ from msingi.kit import leases, state
 from msingi.kit.clock import now
 from msingi.kit.db import Row
 from msingi.kit.errors import Busy
-from msingi.kit.events import Reaction, inbox, outbox, receipt_of, teller_of
+from msingi.kit.events import Reaction, inbox, outbox, receipt_of, receive_together, teller_of
 from msingi.kit.ids import new_id
 from msingi.kit.jobs import rows as jobs_of
 from msingi.kit.relay import LONGEST, beginning, stream_key
@@ -94,9 +94,7 @@ class Hearing:
 
     async def _handle(self, redis: "Redis", id: bytes, fields: Fields) -> None:
         envelope = _envelope(fields)
-        for reaction in self.reactions:
-            if reaction.tag == envelope["type"]:
-                await deliver(reaction, envelope)
+        await deliver_to([each for each in self.reactions if each.tag == envelope["type"]], envelope)
         async with asyncio.timeout(5):
             await redis.xack(stream_key(), self.product, id)
 
@@ -118,6 +116,22 @@ def _envelope(fields: Fields) -> Row:
     said = {str(name, "utf-8"): str(value, "utf-8") for name, value in fields.items()}
     at = datetime.fromisoformat(said["at"])
     return {"_id": said["id"], "type": said["type"], "at": at, "body": msgspec.json.decode(said["body"])}
+
+
+async def deliver_to(due: Sequence[Reaction], envelope: Row) -> int:
+    """React to an event; how many reactions, all of one product, had their effect now.
+
+    They are tried in one transaction. If one of them fails, or was done before, each is done by itself, so that what
+    is wrong with one holds up no other.
+    """
+    if len(due) > 1:
+        try:
+            async with asyncio.timeout(max(each.timeout for each in due)):
+                await receive_together(due, envelope)
+            return len(due)
+        except Exception as error:  # noqa: BLE001  (whatever it was, the one whose fault it is meets it again)
+            log.info("reactions_taken_apart", type=envelope["type"], event_id=envelope["_id"], error=repr(error)[:200])
+    return sum([await deliver(each, envelope) for each in due])
 
 
 async def deliver(reaction: Reaction, envelope: Row) -> bool:
@@ -258,7 +272,8 @@ async def _catch_up_batch(product: str, reactions: Sequence[Reaction], batch: Se
     for kept in (inbox(product), jobs_of(product)):  # what was done, and what waits to be tried again
         async for found in kept.raw.find({"_id": {"$in": list(due)}}, {"_id": 1}):
             due.pop(found["_id"], None)
-    return sum([await deliver(reaction, _told(row)) for reaction, row in due.values()])
+    left = [(row, [each for each, about in due.values() if about is row]) for row in batch]
+    return sum([await deliver_to(reacting, _told(row)) for row, reacting in left])
 
 
 def _told(row: Row) -> Row:

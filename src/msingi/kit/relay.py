@@ -1,16 +1,19 @@
 """The relay: carries what every product has told from its outbox to the Redis stream that the hearers read.
 
 One process of the house does it at a time. It follows one change stream over all databases of the house, because the
-order of commits is not the order of ids: who polls by id skips events. Its place in that stream is saved after each
-batch, so what it had carried and not yet noted is carried twice, and nothing is left out; inboxes drop doubles.
+order of commits is not the order of ids: who polls by id skips events. Its place in that stream is saved after a
+batch, at most once a second, so what it had carried and not yet noted is carried twice, and nothing is left out;
+inboxes drop doubles.
 """
 
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+import pymongo
 import structlog
 from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.asynchronous.collection import AsyncCollection
@@ -19,7 +22,7 @@ from redis.exceptions import RedisError
 
 from msingi.kit import drain, leases, observe, state
 from msingi.kit.db import CARRIED, TOLD, Row
-from msingi.kit.events import unload, unload_all
+from msingi.kit.events import Riding, unload, unload_all
 from msingi.kit.ids import new_id
 
 log = structlog.get_logger("relay")
@@ -29,6 +32,7 @@ BATCH = 200  # events to a round trip
 WAITING = 1000  # changes that may wait to be carried
 PLACE_LOST = {260, 280, 286}  # the resume token is invalid, the stream is broken, or the oplog no longer reaches back
 SAVED_EVERY = 10.0  # seconds, while nothing happens: the saved place must stay within the oplog
+SAVED_AFTER = 1.0  # seconds, while much happens: a place that is older costs doubles, and no more
 REDIS_PAUSE = 0.5  # seconds between two tries while Redis is away
 
 
@@ -95,11 +99,21 @@ async def _follow(stream: AsyncChangeStream[Row]) -> None:
     """Read ahead while a batch is carried, so that batches are as large as the load asks for."""
     waiting: asyncio.Queue[Row | PyMongoError] = asyncio.Queue(WAITING)
     reader = asyncio.create_task(_read(stream, waiting))
+    loop = asyncio.get_running_loop()
+    saved, unsaved = loop.time(), None
     try:
         while True:
-            await _carry_batch(await _next_batch(waiting))
+            changes = await _next_batch(waiting)
+            await _carry_batch(changes)
+            unsaved = changes[-1]["_id"]
+            if loop.time() - saved >= SAVED_AFTER:
+                await _save(unsaved)
+                saved, unsaved = loop.time(), None
     finally:
         await drain.end([reader])
+        if unsaved is not None:
+            with suppress(PyMongoError), pymongo.timeout(2):  # whoever is next then carries nothing twice
+                await _save(unsaved)
 
 
 async def _read(stream: AsyncChangeStream[Row], waiting: "asyncio.Queue[Row | PyMongoError]") -> None:
@@ -130,14 +144,17 @@ async def _next_batch(waiting: "asyncio.Queue[Row | PyMongoError]") -> list[Row]
 
 
 async def _carry_batch(changes: Sequence[Row]) -> None:
+    by_base: dict[str, list[Riding]] = {}
     for change in changes:
         if change["operationType"] != "none" and change["ns"]["coll"] != "outbox":
-            await unload(change["ns"]["db"], change["ns"]["coll"], change["documentKey"]["_id"], _riding(change))
+            riding = Riding(change["ns"]["coll"], change["documentKey"]["_id"], _riding(change))
+            by_base.setdefault(change["ns"]["db"], []).append(riding)
+    for base, found in by_base.items():
+        await unload(base, found)
     rows = [change["fullDocument"] for change in changes if change.get("ns", {}).get("coll") == "outbox"]
     if rows:
         await _hand_over(rows)
         observe.count("events_carried", len(rows))
-    await _save(changes[-1]["_id"])
 
 
 def _riding(change: Row) -> list[Row]:

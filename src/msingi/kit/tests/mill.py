@@ -155,6 +155,13 @@ async def mourn(event: Spilt) -> None:
     await leave_trace.later(event.sack)
 
 
+@on(Spilt, product="bakery", retries=1)
+async def sweep_up(event: Spilt) -> None:
+    await loaves.add(Loaf(sack=f"crumbs of {event.sack}"))
+    if event.sack in broken:
+        raise ValueError(f"{event.sack} is broken")
+
+
 @dataclass(frozen=True)
 class Toy:
     """As much of a manifest as the worker looks at."""
@@ -164,7 +171,7 @@ class Toy:
 
 
 mill = Toy("mill", jobs.Work([leave_trace, low, high, brittle, endless, slow, slow_at_first, once], [turn], []))
-bakery = Toy("bakery", jobs.Work([], [], [bake, mourn]))
+bakery = Toy("bakery", jobs.Work([], [], [bake, mourn, sweep_up]))
 both: Sequence[Toy] = (mill, bakery)
 
 

@@ -148,6 +148,34 @@ async def test_a_job_asked_for_by_a_reaction_follows_its_effect() -> None:
     assert await mill.traced("leave_trace") == ["rye"]
 
 
+async def test_all_that_a_product_does_about_an_event_is_done_once() -> None:
+    envelope = mill.Spilt(sack="rye").envelope()
+    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], envelope) == 2
+    assert await events.inbox("bakery").count({}) == 2
+    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], envelope) == 0
+    await worker.work_off(both)
+    assert (await baked(), await mill.traced("leave_trace")) == (["crumbs of rye"], ["rye"])
+
+
+async def test_what_was_done_before_is_left_out_and_the_rest_is_done() -> None:
+    envelope = mill.Spilt(sack="rye").envelope()
+    assert await mill.sweep_up.receive(envelope)
+    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], envelope) == 1
+    await worker.work_off(both)
+    assert (await baked(), await mill.traced("leave_trace")) == (["crumbs of rye"], ["rye"])
+
+
+async def test_of_reactions_to_one_event_the_one_that_fails_takes_no_other_along() -> None:
+    mill.broken.add("rye")
+    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], mill.Spilt(sack="rye").envelope()) == 1
+    await worker.work_off(both)
+    assert (await baked(), await mill.traced("leave_trace")) == ([], ["rye"])
+    waiting = [row async for row in state.database("bakery")["jobs"].find()]
+    assert [(row["name"].rpartition(".")[2], row["last_error"]) for row in waiting] == [
+        ("sweep_up", "ValueError: rye is broken")
+    ]
+
+
 async def test_a_failing_reaction_holds_up_nobody_and_can_be_run_again() -> None:
     mill.broken.add("rye")
     async with working():

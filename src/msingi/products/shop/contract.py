@@ -49,12 +49,13 @@ class OrderPlaced(Event, frozen=True, tag="shop.order_placed"):
 
 
 class OrderMoved(Event, frozen=True, tag="shop.order_moved"):
-    """An order is in another state."""
+    """An order is in another state, or something happened to it that its history tells."""
 
     order_id: str
     before: str
     after: str
     entry: str  # of its timeline
+    kind: str = ""  # of that entry; none in events of before there was such a field
 
 
 class PaymentChanged(Event, frozen=True, tag="shop.payment_changed"):

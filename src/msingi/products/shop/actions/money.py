@@ -234,15 +234,17 @@ async def give_up(paid: Sequence[Payment]) -> None:
 async def _give_back(order: Order, paid: Sequence[Payment]) -> None:
     """Ask for the refunds that are due, each once, and send those that may go."""
     amount, reason = rules.surplus(order, paid)
+    returned = [each.id for each in order.returns if each.state == "received" and each.refund]
+    is_cut = any(line.cancelled for line in order.lines)
     if amount:
         key = f"back.{order.state}.{rules.captured(paid)}"
         await _refund_once(order.id, key, reason, waits=order.state == "short")
-    for each in order.returns:
-        if each.state == "received" and each.refund:
-            await _refund_return(order.id, each.id)
-    if any(line.cancelled for line in order.lines):
+    for return_id in returned:
+        await _refund_return(order.id, return_id)
+    if is_cut:
         await _refund_rest(order.id)
-    for payment, refund in _approved(await payments_of(order.id)):
+    known = await payments_of(order.id) if amount or returned or is_cut else paid
+    for payment, refund in _approved(known):
         await till().send_refund(payment.id, refund.id)
     for refund in rules.failed(paid, order.steps):
         await _note_failure(order.id, refund)

@@ -44,7 +44,7 @@ async def move(
     changes = {name: dict(fields) for name, fields in (to or {}).items()}
     changes.setdefault("$set", {})["state"] = following
     changes.setdefault("$push", {})["timeline"] = said
-    told = OrderMoved(order_id=order.id, before=order.state, after=following, entry=said.id)
+    told = OrderMoved(order_id=order.id, before=order.state, after=following, entry=said.id, kind=said.kind)
     moved = await orders.change(order.id, changes, when={"state": order.state, **(when or {})}, tells=[told])
     await tell_of(moved, [said])
     return moved
@@ -60,7 +60,7 @@ async def tell(
     changes = {name: dict(fields) for name, fields in (to or {}).items()}
     changes.setdefault("$push", {})["timeline"] = {"$each": list(said)}
     told = [
-        OrderMoved(order_id=order.id, before=order.state, after=order.state, entry=each.id)
+        OrderMoved(order_id=order.id, before=order.state, after=order.state, entry=each.id, kind=each.kind)
         for each in said
         if each.kind not in UNTOLD
     ]

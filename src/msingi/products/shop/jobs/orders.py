@@ -46,7 +46,11 @@ async def settle(order_id: str) -> None:
 async def settle_paid(event: PaymentChanged) -> None:
     """What follows is a job of its own, since goods that many want are allocated outside of transactions."""
     order_id = rules.order_of(event.purpose)
-    if order_id is not None and await orders.exists({"_id": order_id}):
+    if order_id is None:
+        return
+    # To be asked to pay is what an order waits for; from that nothing follows, unless it is over by now.
+    left = {"state": {"$ne": "awaiting_payment"}} if event.state in rules.ASKED else {}
+    if await orders.exists({"_id": order_id, **left}):
         await settle.later(order_id)
 
 
@@ -112,19 +116,20 @@ LETTERS = {
 }
 TEXTS = {"confirmed": "order_paid_text", "shipped": "order_shipped_text"}
 OF_USE = timedelta(days=2)  # after that nobody needs a text message
-GOES_ON = frozenset({"money_received"})  # whoever writes this settles the order there and then
 
 
 @on(OrderMoved)
 async def follow(event: OrderMoved) -> None:
     """Write to who ordered, once for each line of the history that has a letter; and see to what is left to do."""
-    order = await orders.get(event.order_id)
-    said = rules.find_entry(order, event.entry)
-    if said is not None and said.kind in LETTERS:
-        await _write(order, LETTERS[said.kind], said)
-        await _text(order, said)
-    if said is None or said.kind not in GOES_ON:
-        await settle.later(order.id)
+    said = None
+    if rules.may_be(event, LETTERS):
+        order = await orders.get(event.order_id)
+        said = rules.find_entry(order, event.entry)
+        if said is not None and said.kind in LETTERS:
+            await _write(order, LETTERS[said.kind], said)
+            await _text(order, said)
+    if not rules.goes_on(event, said):
+        await settle.later(event.order_id)
 
 
 @on(OrderMoved)

@@ -9,7 +9,7 @@ from msingi.products.shop.actions.reports import make
 from msingi.products.shop.actions.sales import rebuild_sales
 from msingi.products.shop.contract import OrderMoved, OrderPlaced
 from msingi.products.shop.models.orders import orders
-from msingi.products.shop.rules.orders import find_entry
+from msingi.products.shop.rules.orders import find_entry, may_be
 from msingi.products.shop.rules.reports import COUNTING
 
 __all__ = ["make", "rebuild_sales"]  # what actions ask for
@@ -24,10 +24,11 @@ async def count_placed(event: OrderPlaced) -> None:
 @on(OrderMoved)
 async def count_moved(event: OrderMoved) -> None:
     """An order's row follows from the whole order, so only what may change it is looked at."""
-    order = await orders.get(event.order_id)
-    said = find_entry(order, event.entry)
-    if said is not None and said.kind in COUNTING:
-        await sales.work_out(order)
+    if may_be(event, COUNTING):
+        order = await orders.get(event.order_id)
+        said = find_entry(order, event.entry)
+        if said is not None and said.kind in COUNTING:
+            await sales.work_out(order)
 
 
 @cron("*/5 * * * * *", retries=0)

@@ -20,7 +20,7 @@ from msingi.products.shop.contract import (
 from msingi.products.shop.hooks import hooks
 from msingi.products.shop.models.orders import orders
 from msingi.products.shop.rules import webhooks as rules
-from msingi.products.shop.rules.orders import find_entry
+from msingi.products.shop.rules.orders import find_entry, may_be
 
 log = structlog.get_logger("shop.webhooks")
 sending, looking = hooks.sending, hooks.looking
@@ -36,7 +36,7 @@ async def tell_of_new_order(event: OrderPlaced) -> None:
 
 @on(OrderMoved)
 async def tell_of_order(event: OrderMoved) -> None:
-    if not await hooks.is_wanted("order.*"):
+    if not may_be(event, rules.OF_ORDERS) or not await hooks.is_wanted("order.*"):
         return
     order = await orders.get(event.order_id)
     said = find_entry(order, event.entry)

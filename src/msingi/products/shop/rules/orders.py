@@ -2,7 +2,7 @@
 
 import re
 from base64 import b32encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 from hashlib import blake2b
@@ -14,6 +14,7 @@ import msgspec
 from msingi.kit.errors import Conflict, Invalid, QuotaExceeded
 from msingi.kit.money import Money, rounded, shown
 from msingi.kit.payments.models import Payment, Refund
+from msingi.products.shop.contract import OrderMoved
 from msingi.products.shop.models.catalogue import Words
 from msingi.products.shop.models.orders import Allocation, Entry, Order, OrderLine, Return, Shipment, State
 from msingi.products.shop.rules.pricing import WHOLE
@@ -50,6 +51,7 @@ MOST_SHIPMENTS = 50
 MOST_RETURNS = 20
 MOST_MISSES = 5  # wrong codes for one delivery
 UNDER_WAY = frozenset({"new", "pending", "authorised"})
+ASKED = frozenset({"new", "pending"})  # payments that somebody is asked for, and has not answered
 COUPONS_SPENT = "coupons_spent"  # the step that counts an order among those that used its coupons
 HOUSE = "house"  # who asks for a refund that nobody asked for
 SURPLUS = "Paid more than the order costs"
@@ -559,6 +561,19 @@ class Blank(dict[str, str]):
 
 def find_entry(order: Order, entry_id: str) -> Entry | None:
     return next((each for each in order.timeline if each.id == entry_id), None)
+
+
+def may_be(event: OrderMoved, kinds: Container[str]) -> bool:
+    """Whether what happened may be one of these kinds: events of before did not say what kind they are of."""
+    return event.kind == "" or event.kind in kinds
+
+
+def goes_on(event: OrderMoved, said: Entry | None) -> bool:
+    """Whether what is left to do is in the hands of who wrote this: `settle` notes money and confirms on its way.
+
+    An order that was filled by hand is confirmed outside of it.
+    """
+    return event.kind == "money_received" or (said is not None and said.kind == "confirmed" and said.by == "")
 
 
 def find_shipment(order: Order, shipment_id: str) -> Shipment | None:
