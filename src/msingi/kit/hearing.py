@@ -38,6 +38,7 @@ AT_ONCE = 32  # events taken in one reading
 BLOCK = 1.0  # seconds that a reading waits for something to read
 GIVEN_UP = 15.0  # seconds after which what a worker took and did not finish goes to another
 LOOK = 5.0  # seconds between two looks for what Redis lost
+MEASURED = 1.0  # seconds between two looks at the stream's length: in that time a tenth of LONGEST is never told
 OLDEST_COPY = timedelta(hours=2)  # how old the data of a Redis that comes back may be: it saves each hour, or sooner
 LONG_GONE = 3600 * 1000  # milliseconds without a word from a worker
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,7 +51,8 @@ class Hearing:
         self.product, self.reactions = product, list(reactions)
         self.name = f"{socket.gethostname()} {os.getpid()} {new_id()}"
         self.stopping = False
-        self.claimed_at = 0.0
+        self.heard = {reaction.tag.encode() for reaction in self.reactions}
+        self.claimed_at = self.measured_at = 0.0
 
     def stop(self) -> None:
         """Take no more; `run` ends when what was taken is done."""
@@ -61,8 +63,7 @@ class Hearing:
         async with state.slow_redis() as redis:
             while not self.stopping:
                 try:
-                    for entry in await self._taken_over(redis) or await self._read(redis):
-                        await self._handle(redis, *entry)
+                    await self._handle(redis, await self._taken_over(redis) or await self._read(redis))
                 except ResponseError as error:
                     await self._join(redis, error)
                 except (RedisError, PyMongoError, OSError, TimeoutError) as error:
@@ -71,8 +72,10 @@ class Hearing:
 
     async def _read(self, redis: "Redis") -> list[tuple[bytes, Fields]]:
         """The next events that nobody in the group has taken."""
-        if await _is_cut_off(redis, self.product):
-            await _doubt(self.product)  # before the reading goes on beyond the gap
+        if time.monotonic() - self.measured_at > MEASURED:
+            if await _is_cut_off(redis, self.product):
+                await _doubt(self.product)  # before the reading goes on beyond the gap
+            self.measured_at = time.monotonic()
         async with asyncio.timeout(BLOCK + 5):  # Redis may hang without a word
             found = await redis.xreadgroup(
                 self.product, self.name, {stream_key(): ">"}, count=AT_ONCE, block=round(BLOCK * 1000)
@@ -92,11 +95,19 @@ class Hearing:
             await _doubt(self.product)  # some had been cut off from the stream
         return entries
 
-    async def _handle(self, redis: "Redis", id: bytes, fields: Fields) -> None:
-        envelope = _envelope(fields)
-        await deliver_to([each for each in self.reactions if each.tag == envelope["type"]], envelope)
-        async with asyncio.timeout(5):
-            await redis.xack(stream_key(), self.product, id)
+    async def _handle(self, redis: "Redis", entries: Sequence[tuple[bytes, Fields]]) -> None:
+        """React to each in its turn. Those that are no concern of this product, which are most, are done at once."""
+        await self._done(redis, [id for id, fields in entries if fields[b"type"] not in self.heard])
+        for id, fields in entries:
+            if fields[b"type"] in self.heard:
+                envelope = _envelope(fields)
+                await deliver_to([each for each in self.reactions if each.tag == envelope["type"]], envelope)
+                await self._done(redis, [id])
+
+    async def _done(self, redis: "Redis", ids: Sequence[bytes]) -> None:
+        if ids:
+            async with asyncio.timeout(5):
+                await redis.xack(stream_key(), self.product, *ids)
 
     async def _join(self, redis: "Redis", error: ResponseError) -> None:
         """Make the group, if that is what is missing: the stream is new, or was lost."""
