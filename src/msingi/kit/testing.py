@@ -102,7 +102,8 @@ async def house_of(products: list[Product], **changes: Any) -> AsyncIterator[Hou
     app = kit_app.build(settings, products, parts=parts)
     async with lifespan(app):
         # Where no test is about a Redis that hangs, a machine that is busy with other tests must not look like one.
-        state.redis().connection_pool.connection_class.deadline = 5.0
+        pool: Any = state.redis().connection_pool
+        pool.connection_class.deadline = 5.0
         await kit_app.prepare_running(products)
         key = tokens.SigningKey.generate()
         tokens.ring().add(key.public)
