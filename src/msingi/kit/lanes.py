@@ -6,14 +6,15 @@ primary, with TLS and authentication, and then its transport is handed to a smal
 matches the replies. Several requests share a lane: they are answered in turn.
 
 A lane never raises what the database says. Whatever is not a plain, whole, successful answer is None, and the caller
-asks the ordinary way, where PyMongo decides, tries again and explains. Reads inside a transaction never come here.
+asks the ordinary way, where PyMongo decides, tries again and explains. Writes, and reads inside a transaction, have
+lanes of their own (kit.statements).
 """
 
 import asyncio
 import struct
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import bson
 import structlog
@@ -34,6 +35,7 @@ HEAD = struct.Struct("<iiiiIB")
 OP_MSG = 2013
 NO_PRIMARY = (10107, 13435, 13436, 11602, 189, 91, 11600)  # the server stepped down, or is about to stop
 PRIMARY = ReadPreference.PRIMARY.mode
+CANNOT = (PyMongoError, OSError, AttributeError, TypeError, ValueError, TimeoutError)  # why no lane is opened
 Row = dict[str, Any]
 OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
 log = structlog.get_logger("lanes")
@@ -54,6 +56,20 @@ async def find(
     lane = lanes.free() or await lanes.open()
     if lane is None:
         return None
+    reply = await lane.ask(asking(collection, where, sort, limit, fields))
+    if reply is not None and reply.get("code") in NO_PRIMARY:
+        lane.give_up()  # or each read would ask there in vain first
+    return rows_of(reply) if reply is not None else None
+
+
+def asking(
+    collection: AsyncCollection[Row],
+    where: Row,
+    sort: Sequence[tuple[str, int]] | None,
+    limit: int,
+    fields: Row | None,
+) -> Row:
+    """A `find` as MongoDB wants it."""
     asked: Row = {"find": collection.name, "filter": where, "limit": limit, "$db": collection.database.name}
     if limit:
         asked["batchSize"] = limit + 1  # one more than there can be: else the server keeps the cursor open
@@ -61,13 +77,10 @@ async def find(
         asked["sort"] = dict(sort)
     if fields:
         asked["projection"] = fields
-    reply = await lane.ask(asked)
-    if reply is not None and reply.get("code") in NO_PRIMARY:
-        lane.give_up()  # or each read would ask there in vain first
-    return _rows(reply) if reply is not None else None
+    return asked
 
 
-def _rows(reply: Row) -> list[Row] | None:
+def rows_of(reply: Row) -> list[Row] | None:
     """The rows of a reply that is whole: an error, or a cursor that holds more, is for the ordinary way."""
     cursor = reply.get("cursor")
     if reply.get("ok") != 1 or cursor is None or cursor["id"] != 0:
@@ -78,6 +91,8 @@ def _rows(reply: Row) -> list[Row] | None:
 
 class Lane(asyncio.Protocol):
     """One connection, and who waits for which answer on it."""
+
+    patience = 0.0  # seconds that it may be silent while somebody waits; none of its own: PATIENCE
 
     def __init__(self, connection: Any, transport: Any) -> None:
         self.connection = connection  # PyMongo's, kept so that it is closed with us and not before
@@ -92,20 +107,25 @@ class Lane(asyncio.Protocol):
 
     def ask(self, command: Row) -> "asyncio.Future[Row | None]":
         """Send a command; its reply, or None if the lane is lost before that, or if BSON cannot say the command."""
-        answer: asyncio.Future[Row | None] = self.loop.create_future()
-        if self.closed:  # between the choice of this lane and now
-            answer.set_result(None)
-            return answer
         try:
             body = bson.encode(command)
         except (BSONError, TypeError, ValueError, OverflowError, RecursionError):  # PyMongo explains it better
+            answer: asyncio.Future[Row | None] = self.loop.create_future()
+            answer.set_result(None)
+            return answer
+        return self.send(body)
+
+    def send(self, body: bytes) -> "asyncio.Future[Row | None]":
+        """Send a command that is encoded; its reply, or None if the lane is lost before that."""
+        answer: asyncio.Future[Row | None] = self.loop.create_future()
+        if self.closed:  # between the choice of this lane and now
             answer.set_result(None)
             return answer
         number = next(self.numbers) & 0x7FFFFFFF
         if not self.waiting:
             self.heard_at = self.loop.time()
             if self.watch is None:
-                self.watch = self.loop.call_later(PATIENCE, self.look)
+                self.watch = self.loop.call_later(self.patience or PATIENCE, self.look)
         self.waiting[number] = answer
         self.transport.write(HEAD.pack(HEAD.size + len(body), number, 0, OP_MSG, 0, 0) + body)
         return answer
@@ -113,11 +133,12 @@ class Lane(asyncio.Protocol):
     def look(self) -> None:
         """Give the lane up if it has been silent for too long while somebody waits."""
         self.watch = None
-        if self.waiting and self.loop.time() - self.heard_at >= PATIENCE:
+        patience = self.patience or PATIENCE
+        if self.waiting and self.loop.time() - self.heard_at >= patience:
             log.warning("lane_silent", waiting=len(self.waiting))
             self.give_up()
         elif self.waiting:
-            self.watch = self.loop.call_later(PATIENCE, self.look)
+            self.watch = self.loop.call_later(patience, self.look)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of the replies."""
@@ -196,13 +217,13 @@ class Lanes:
             return self._least()
         self.opening = True
         try:
-            lane = await _opened()
+            lane = await opened(Lane)
             self.lanes.append(lane)
             if self.closed:  # meanwhile
                 lane.give_up()
                 return None
             return lane
-        except (PyMongoError, OSError, AttributeError, TypeError, ValueError, TimeoutError) as fault:
+        except CANNOT as fault:
             # The driver's inside may change with a version: then reads go the ordinary way, as they do without us.
             self.tried_at = loop.time()
             log.info("lane_not_opened", error=type(fault).__name__, detail=str(fault)[:200])
@@ -220,13 +241,16 @@ class Lanes:
             lane.give_up()
 
 
-async def _opened() -> Lane:
-    """A connection to the primary as PyMongo makes it, with its transport in our hands."""
+L = TypeVar("L", bound=Lane)
+
+
+async def opened(kind: type[L]) -> L:
+    """A connection to the primary as PyMongo makes it, with its transport in our hands. Raises what is in CANNOT."""
     topology: Any = await state.mongo()._get_topology()
     server = await topology.select_server(writable_server_selector, "find")
     connection = await server.pool.connect()
     transport = connection.conn.get_conn.transport
-    lane = Lane(connection, transport)
+    lane = kind(connection, transport)
     transport.set_protocol(lane)
     transport.resume_reading()
     return lane

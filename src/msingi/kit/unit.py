@@ -20,7 +20,7 @@ from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, 
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from msingi.kit import state
+from msingi.kit import state, statements
 from msingi.kit.errors import Busy
 
 P = ParamSpec("P")
@@ -111,6 +111,7 @@ def atomic(act: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]
                 result = await act(*args, **kwargs)
                 if notes:
                     await notes.keep(session, step, act, result)
+                await statements.commit(session)
                 return result, unit
 
         try:

@@ -97,10 +97,10 @@ async def test_who_goes_away_while_waiting_disturbs_nobody(rows: Any) -> None:
 async def test_a_driver_that_changed_inside_costs_speed_and_nothing_else(
     rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def changed() -> Any:
+    async def changed(kind: Any) -> Any:
         raise AttributeError("_get_topology")
 
-    monkeypatch.setattr(lanes, "_opened", changed)
+    monkeypatch.setattr(lanes, "opened", changed)
     state.part(lanes.Lanes).lanes.clear()
     assert await lanes.find(rows, {"_id": "0001"}, limit=1) is None
     assert await lanes.find(rows, {"_id": "0001"}, limit=1) is None
