@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
@@ -35,6 +36,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(params=["accounts", "notes", "tasks", "shop"])
 def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    """One product by itself, in one web process."""
-    with serving(tmp_path, **own_databases(16), products=[request.param], parts=["web"], MSINGI_PROCESSES="1") as house:
+    """One product by itself, in one web process that never heard of another."""
+    few: dict[str, Any] = {"products": [request.param], "parts": ["web"], "MSINGI_PROCESSES": "1", "fresh": True}
+    with serving(tmp_path, **own_databases(16), **few) as house:
         yield house

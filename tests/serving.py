@@ -11,16 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import psutil
 import redis
 from pymongo import MongoClient
 
-from msingi import cli, preflight, supervise
+from msingi import catalog, cli, preflight, supervise
 from msingi.kit import config
+from msingi.kit.testing import NEARBY
+from msingi.kit.tests import copies
+from msingi.kit.tests.copies import Copy
 
+# What the processes of a house import.
+HOUSE = (*copies.KIT, *(f"msingi.products.{name}.product" for name in catalog.NAMES), "msingi.console.routes")
 HIGH = "1000000/minute"
 
 
@@ -31,7 +36,8 @@ class Served:
     folder: Path
     environ: dict[str, str]
     password: str
-    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    running: dict[str, "subprocess.Popen[bytes] | Copy"] = field(default_factory=dict)
+    fresh: bool = False  # whether its processes begin from nothing
 
     @property
     def settings(self) -> config.Settings:
@@ -51,7 +57,7 @@ class Served:
     def client(self, token: str | None = None, **more: Any) -> httpx.Client:
         """Somebody at the door, with a token or without."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False, **more)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, **NEARBY, **more)
 
     def sign_in(self, name: str = "ann") -> httpx.Client:
         """One of the demo people (ann, bob, eve, admin), signed in."""
@@ -82,16 +88,27 @@ class Served:
         """Start `web` or `worker`; its output goes to `<folder>/<part>.log`."""
         command = cli.granian(self.settings) if part == "web" else cli.ours("worker")
         with open(self.folder / f"{part}.log", "ab") as output:
-            self.running[part] = subprocess.Popen(
-                command,
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            self.running[part] = self._begun(command, output)
         if part == "web":
             wait_until(self.is_ready, 60)
+
+    def prepare(self) -> None:
+        """Make collections and indexes, and plant the demo people and things."""
+        with open(self.folder / "prepare.log", "ab") as output:
+            code = self._begun(cli.ours("prepare", "--demo"), output).wait(60)
+        assert code == 0, self.logs()
+
+    def _begun(self, command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes] | Copy":
+        if not self.fresh:
+            return copies.copy(command, self.environ, output, HOUSE)
+        return subprocess.Popen(
+            command,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
     def stop(self, part: str) -> None:
         """Ask `web` or `worker` to stop, then its whole group, as the supervisor does; at last SIGKILL.
@@ -138,9 +155,13 @@ def serving(
     products: Sequence[str] = (),
     parts: Sequence[str] = ("web", "worker"),
     empty: bool = True,
+    fresh: bool = False,
     **environ: str,
 ) -> Iterator[Served]:
-    """These products (or all) with their demo people, on databases that are emptied; everything is ended at the end."""
+    """These products (or all) with their demo people, on databases that are emptied; everything is ended at the end.
+
+    `fresh` processes import what they need themselves, as those of `msingi up` do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics").mkdir(exist_ok=True)
     port, password = preflight.free_port("127.0.0.1"), preflight.make_password()
@@ -159,11 +180,11 @@ def serving(
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
         "PYTHONUNBUFFERED": "1",
     }
-    served = Served(folder, kept | known | environ, password)
+    served = Served(folder, kept | known | environ, password, fresh=fresh)
     try:
         if empty:
             _empty(served.settings)
-        subprocess.run(cli.ours("prepare", "--demo"), env=served.environ, check=True, capture_output=True, timeout=60)
+        served.prepare()
         for part in reversed(parts):
             served.start(part)
         yield served
@@ -177,13 +198,8 @@ def sandbox(folder: Path, told: Mapping[str, str], *options: str) -> Iterator[st
     """The stand-in of payment providers as a process of its own, as `msingi up` starts it; its address."""
     port = preflight.free_port("127.0.0.1")
     with open(folder / "sandbox.log", "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "msingi.kit.payments.sandbox", "--port", str(port), *options],
-            env={**os.environ, **told, "MSINGI_ENV": "test"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+        command = [sys.executable, "-m", "msingi.kit.payments.sandbox", "--port", str(port), *options]
+        process = copies.copy(command, {**os.environ, **told, "MSINGI_ENV": "test"}, output)
     try:
         wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 60)
         yield f"http://127.0.0.1:{port}"
@@ -198,7 +214,7 @@ def sandbox(folder: Path, told: Mapping[str, str], *options: str) -> Iterator[st
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=2, **NEARBY).status_code == 200
     except httpx.TransportError:
         return False
 

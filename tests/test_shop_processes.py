@@ -28,6 +28,7 @@ from msingi.checks.shop import market, payments
 from msingi.checks.shop.market import ORDER_TOKEN, SHOP, Buyer, Good, Order
 from msingi.checks.shop.orders import sending
 from msingi.kit.payments.stripe_facts import PAYMENT
+from msingi.kit.testing import NEARBY
 from msingi.products.shop.rules.carts import cart_of_guest
 
 pytestmark = pytest.mark.timeout(300)  # with the house's start
@@ -209,7 +210,7 @@ class Shoppers:
         secret = order["payments"][-1].get("action", {}).get("client_secret", "") if order["payments"] else ""
         if secret:
             pressed = {"decision": "pay", "card": payments.GOOD_CARD}
-            httpx.post(f"{self.house.sandbox}/stripe/pay/{secret}", data=pressed, timeout=20, trust_env=False)
+            httpx.post(f"{self.house.sandbox}/stripe/pay/{secret}", data=pressed, timeout=20, **NEARBY)
 
     def are_settled(self) -> bool:
         """Whether who pays by card has paid, and all that phones and cards have paid has become an order."""
@@ -321,7 +322,7 @@ def kill(served: Served, victims: str) -> None:
 
 
 def control(house: House, **wish: Any) -> None:
-    httpx.post(f"{house.sandbox}/control", json=wish, timeout=60, trust_env=False).raise_for_status()
+    httpx.post(f"{house.sandbox}/control", json=wish, timeout=60, **NEARBY).raise_for_status()
 
 
 def let_time_pass(served: Served) -> None:
@@ -371,7 +372,7 @@ def check_money(house: House, shoppers: Shoppers) -> int:
 
 def receipts(house: House) -> dict[str, int]:
     """What phones have paid, by receipt, in cents."""
-    text = httpx.get(f"{house.sandbox}/mpesa/statement", timeout=20, trust_env=False).text
+    text = httpx.get(f"{house.sandbox}/mpesa/statement", timeout=20, **NEARBY).text
     rows = re.findall(r'^(\w+),[^,]*,Pay Bill Online,Completed,"([\d,]+)\.00",', text, re.MULTILINE)
     return {receipt: int(amount.replace(",", "")) * 100 for receipt, amount in rows}
 
@@ -386,7 +387,7 @@ def card_payments(house: House) -> dict[str, list[int]]:
             params=query,
             headers={"Authorization": "Bearer sk_test_sandbox"},
             timeout=20,
-            trust_env=False,
+            **NEARBY,
         ).raise_for_status()
         rows = told.json()["data"]
         for each in rows:

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -447,7 +448,8 @@ class Places(httpx.BaseTransport):
         limits = httpx.Limits(max_connections=120, max_keepalive_connections=120)
         for one in self._transports:
             one.close()
-        self._transports = [httpx.HTTPTransport(limits=limits, local_address=place if self.many else None)]
+        come_from = place if self.many else None
+        self._transports = [httpx.HTTPTransport(verify=_trusted(), limits=limits, local_address=come_from)]
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return self._transports[-1].handle_request(request)
@@ -455,6 +457,12 @@ class Places(httpx.BaseTransport):
     def close(self) -> None:
         for one in self._transports:
             one.close()
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom this system trusts: read once, since it takes as long as twenty requests."""
+    return httpx.create_ssl_context()
 
 
 def _has_many_loopbacks() -> bool:

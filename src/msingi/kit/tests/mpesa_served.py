@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,9 @@ import pytest_asyncio
 
 from msingi.kit.payments.face import BadCallback, Fact
 from msingi.kit.payments.mpesa import MPesa, in_sandbox
+from msingi.kit.testing import NEARBY
+from msingi.kit.tests import copies
+from msingi.kit.tests.copies import Copy
 
 SECRET = "the secret of the callbacks in tests"
 QUICK = {"accept_after": 0.05, "expire_after": 0.3, "pay_out_after": 0.05}
@@ -27,12 +28,12 @@ QUICK = {"accept_after": 0.05, "expire_after": 0.3, "pay_out_after": 0.05}
 class Sandbox:
     """A running sandbox."""
 
-    def __init__(self, url: str, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, url: str, process: Copy) -> None:
         self.url, self.process = url, process
 
     async def control(self, **wish: Any) -> dict[str, Any]:
         """Ask for faults and settings; returns what the sandbox has seen."""
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(**NEARBY, timeout=20) as client:
             reply = await client.post(f"{self.url}/control", json=wish)
         assert reply.status_code == 200, reply.text
         told: dict[str, Any] = reply.json()
@@ -107,7 +108,7 @@ def serving() -> Iterator[Sandbox]:
     with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
         with Path(folder, "output").open("wb") as output:
             environ = os.environ | {"MSINGI_ENV": "test"}
-            process = subprocess.Popen(command, stdout=output, stderr=output, env=environ)
+            process = copies.copy(command, environ, output)
         sandbox = Sandbox(f"http://127.0.0.1:{port}", process)
         try:
             end = time.monotonic() + 30
@@ -116,14 +117,14 @@ def serving() -> Iterator[Sandbox]:
                 time.sleep(0.05)
             yield sandbox
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
             process.wait(20)
 
 
 def _alive(sandbox: Sandbox) -> bool:
     assert sandbox.process.poll() is None, "the sandbox ended at once"
     try:
-        return httpx.get(f"{sandbox.url}/health", timeout=2, trust_env=False).status_code == 200
+        return httpx.get(f"{sandbox.url}/health", timeout=2, **NEARBY).status_code == 200
     except httpx.TransportError:
         return False
 

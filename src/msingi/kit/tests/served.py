@@ -25,6 +25,9 @@ from msingi.kit import drain, edge, health, observe, replies, revocations, state
 from msingi.kit.config import Settings, load
 from msingi.kit.errors import QuotaExceeded
 from msingi.kit.reading import KitRequest
+from msingi.kit.testing import NEARBY
+from msingi.kit.tests import copies
+from msingi.kit.tests.copies import Copy
 
 PAGE = "<!doctype html><title>A page</title>"
 BIG = {"lines": [f"line {number} of many that are much alike" for number in range(500)]}
@@ -183,7 +186,7 @@ class Server:
     """A running Granian."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    process: Copy
     output: Path
 
     @property
@@ -191,7 +194,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **more: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=20, trust_env=False, **more)
+        return httpx.Client(base_url=self.url, timeout=20, **{**NEARBY, **more})
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged so far."""
@@ -200,7 +203,7 @@ class Server:
     def workers(self) -> list[int]:
         """The ids of its living workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(each) for each in children if b"spawn_main" in _command(each) or b"granian" in _command(each)]
+        return [int(each) for each in children if b"resource_tracker" not in _command(each)]
 
     def exchange(self, request: bytes, seconds: float = 5.0) -> tuple[bytes, bool]:
         """Send raw bytes; returns all that comes back until silence, and whether the server closed the connection."""
@@ -242,7 +245,7 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         output = Path(folder, "output")
         with output.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | known | (environ or {}))
+            process = copies.copy(command, os.environ | known | (environ or {}), file)
         server = Server(port, process, output)
         try:
             wait_until(lambda: _answers(server), 30)
@@ -270,7 +273,7 @@ def wait_until(done: Any, seconds: float = 10.0) -> Any:
 def _answers(server: Server) -> bool:
     assert server.process.poll() is None, server.output.read_text()
     try:
-        return httpx.get(server.url + "/health", timeout=2, trust_env=False).status_code == 200
+        return httpx.get(server.url + "/health", timeout=2, **NEARBY).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -16,6 +16,7 @@ from msingi.kit.payments.face import Fact
 from msingi.kit.payments.sandbox.stripe import StripeSandbox, unflattened
 from msingi.kit.payments.sandbox.wire import Cut
 from msingi.kit.payments.stripe import Stripe
+from msingi.kit.testing import NEARBY
 
 KEY = "sk_test_of_ours"
 SECRET = "whsec_of_ours"
@@ -144,7 +145,7 @@ def _asgi(box: StripeSandbox, asked: list[Heard]) -> Any:
 
 def api(url: str, key: str = KEY) -> httpx.AsyncClient:
     """A client that speaks to a stand-in as the payer's browser or a person with curl would."""
-    return httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=10, trust_env=False)
+    return httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=10, **NEARBY)
 
 
 def signed(body: str, secret: str, at: int | None = None) -> dict[str, str]:

@@ -30,7 +30,8 @@ from msingi.kit.db import Collection, Doc, Form, Page, prepare
 from msingi.kit.errors import Conflict
 from msingi.kit.http import Body, get, post
 from msingi.kit.idempotency import Idempotency, Try, Work
-from msingi.kit.testing import test_settings
+from msingi.kit.testing import NEARBY, test_settings
+from msingi.kit.tests import copies
 from msingi.kit.unit import atomic, guarded
 
 
@@ -424,7 +425,8 @@ def serving(port: int, **environ: str) -> Iterator[None]:
     """Granian with the stall on a port, one worker that is started again when it dies."""
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--respawn-failed-workers"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--no-log", "msingi.kit.tests.test_idempotency:build"]
-    process = subprocess.Popen(command, env=os.environ | environ)
+    with open(os.devnull, "wb") as nowhere:
+        process = copies.copy(command, os.environ | environ, nowhere)
     try:
         yield
     finally:
@@ -474,7 +476,7 @@ async def test_c2_killed_in_between_the_same_key_finishes_the_work(
     environ = environ_of(running, LEASE="1", DIE_AT=place, DIE_MARK=str(tmp_path / "died"))
     port = free_port()
     with serving(port, **environ):
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, **NEARBY) as client:
             made = await post_until_answered(client, "k1", COW)
             assert (tmp_path / "died").exists()
             again = await post_until_answered(client, "k1", COW)
@@ -495,7 +497,7 @@ async def test_c2_killed_again_and_again_every_order_is_made_once(running: state
     # A killed process leaves its transactions open; MongoDB ends them after a minute if nobody says sooner.
     async with (
         short_transactions(running, 3),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, **NEARBY) as client,
     ):
         work = [asyncio.create_task(post_until_answered(client, key, COW)) for key in keys]
         answered = []

@@ -33,7 +33,7 @@ from msingi.kit.live import telling
 from msingi.kit.live.hub import BACKLOG, Hub, Message
 from msingi.kit.live.streams import Reader, _flow
 from msingi.kit.testing import test_settings
-from msingi.kit.tests import live_app
+from msingi.kit.tests import copies, live_app
 from msingi.kit.unit import atomic
 
 
@@ -63,7 +63,8 @@ def server() -> Iterator[str]:
     }
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "2", "--factory"]
     command += ["--host", "127.0.0.1", "--port", str(port), "msingi.kit.tests.live_app:serve"]
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
+    with open(os.devnull, "wb") as nowhere:
+        process = copies.copy(command, environ, nowhere)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -20,7 +20,8 @@ from msingi.kit.payments.sandbox import stripe as stand_in
 from msingi.kit.payments.sandbox import stripe_bank
 from msingi.kit.payments.sandbox.stripe import unflattened
 from msingi.kit.payments.stripe import Stripe
-from msingi.kit.testing import test_settings
+from msingi.kit.testing import NEARBY, test_settings
+from msingi.kit.tests import copies
 from msingi.kit.tests.served import _free_port, wait_until
 from msingi.kit.tests.stripe_served import SECRET, World, api, sandbox, signed, until
 
@@ -194,7 +195,7 @@ async def open_page(world: World, decision: str = "", card: str = "pm_card_visa"
     """What the page says after a decision, and the payment's status."""
     intent = (await create(world, description="Order <MS-1>", **given)).json()
     address = f"/stripe/pay/{intent['client_secret']}"
-    async with httpx.AsyncClient(base_url=world.url, trust_env=False) as browser:
+    async with httpx.AsyncClient(base_url=world.url, **NEARBY) as browser:
         if decision:
             page = await browser.post(address, data={"decision": decision, "card": card})
         else:
@@ -234,7 +235,7 @@ async def test_a_person_says_how_a_payment_that_takes_days_ends(world: World, en
     assert became == "processing"
     assert "The bank takes days" in text
     intent = next(iter(world.box.bank.intents.values()))
-    async with httpx.AsyncClient(base_url=world.url, trust_env=False) as browser:
+    async with httpx.AsyncClient(base_url=world.url, **NEARBY) as browser:
         await browser.post(f"/stripe/pay/{intent['client_secret']}", data={"decision": end})
     assert intent["status"] == status
 
@@ -249,7 +250,7 @@ async def test_a_person_can_pay_and_have_nobody_told(world: World) -> None:
 
 async def test_a_page_needs_the_payments_secret(world: World) -> None:
     id = (await create(world)).json()["id"]
-    async with httpx.AsyncClient(base_url=world.url, trust_env=False) as browser:
+    async with httpx.AsyncClient(base_url=world.url, **NEARBY) as browser:
         for guess in (id, f"{id}_secret_", f"{id}_secret_guess", "pi_x_secret_y"):
             reply = await browser.post(f"/stripe/pay/{guess}", data={"decision": "pay", "card": "pm_card_visa"})
             assert reply.status_code == 404
@@ -264,7 +265,8 @@ def running_sandbox() -> Iterator[str]:
     """The address of the sandbox as `python -m` runs it, on Granian."""
     port = _free_port()
     command = [sys.executable, "-m", "msingi.kit.payments.sandbox", "--port", str(port)]
-    process = subprocess.Popen(command, env=os.environ | {"MSINGI_ENV": "test"})
+    with open(os.devnull, "wb") as nowhere:
+        process = copies.copy(command, os.environ | {"MSINGI_ENV": "test"}, nowhere)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: _alive(url), 30)
@@ -279,7 +281,7 @@ def running_sandbox() -> Iterator[str]:
 
 def _alive(url: str) -> bool:
     with suppress(httpx.TransportError):
-        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
+        return httpx.get(f"{url}/health", timeout=2, **NEARBY).status_code == 200
     return False
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from msingi.kit import config, embedded, jobs, relay, state
-from msingi.kit.tests import mill
+from msingi.kit.tests import copies, mill
+from msingi.kit.tests.copies import Copy
 from msingi.kit.tests.mill import baked, both, traced
 
 
@@ -44,19 +44,19 @@ def environment(servers: embedded.Servers) -> dict[str, str]:
     }
 
 
-Start = Callable[[], Awaitable["subprocess.Popen[bytes]"]]
+Start = Callable[[], Awaitable[Copy]]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def start_worker(servers: embedded.Servers, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts worker processes; those that live at the end are killed."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Copy] = []
 
-    async def start() -> "subprocess.Popen[bytes]":
+    async def start() -> Copy:
         log = (tmp_path / f"worker {len(started)}.log").open("wb")
         command = [sys.executable, "-c", "from msingi.kit.tests import mill; mill.work()"]
         given = {**os.environ, **environment(servers), "PYTHONPATH": os.pathsep.join(sys.path)}
-        started.append(subprocess.Popen(command, env=given, stdout=log, stderr=log))  # noqa: ASYNC220
+        started.append(await asyncio.to_thread(copies.copy, command, given, log))
         log.close()
         await until(beginning)
         return started[-1]
