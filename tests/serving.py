@@ -37,7 +37,7 @@ class Served:
     environ: dict[str, str]
     password: str
     running: dict[str, "subprocess.Popen[bytes] | Copy"] = field(default_factory=dict)
-    fresh: bool = False  # whether its processes begin from nothing
+    loaded: Sequence[str] = ()  # what its processes find imported; nothing, and they begin from nothing
 
     @property
     def settings(self) -> config.Settings:
@@ -99,8 +99,8 @@ class Served:
         assert code == 0, self.logs()
 
     def _begun(self, command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes] | Copy":
-        if not self.fresh:
-            return copies.copy(command, self.environ, output, HOUSE)
+        if self.loaded:
+            return copies.copy(command, self.environ, output, self.loaded)
         return subprocess.Popen(
             command,
             env=self.environ,
@@ -155,12 +155,12 @@ def serving(
     products: Sequence[str] = (),
     parts: Sequence[str] = ("web", "worker"),
     empty: bool = True,
-    fresh: bool = False,
+    loaded: Sequence[str] = HOUSE,
     **environ: str,
 ) -> Iterator[Served]:
     """These products (or all) with their demo people, on databases that are emptied; everything is ended at the end.
 
-    `fresh` processes import what they need themselves, as those of `msingi up` do.
+    Where nothing is `loaded`, the processes import what they need themselves, as those of `msingi up` do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics").mkdir(exist_ok=True)
@@ -180,7 +180,7 @@ def serving(
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
         "PYTHONUNBUFFERED": "1",
     }
-    served = Served(folder, kept | known | environ, password, fresh=fresh)
+    served = Served(folder, kept | known | environ, password, loaded=loaded)
     try:
         if empty:
             _empty(served.settings)

@@ -2,13 +2,15 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from tests.serving import own_databases
+from tests.serving import HOUSE, own_databases
+
+from msingi import cli
+from msingi.kit.tests import copies
 
 EMAIL, PASSWORD = "grace@example.org", "seven herons over the lake"
 
@@ -30,14 +32,7 @@ def environ() -> dict[str, str]:
 
 
 def msingi(environ: dict[str, str], *arguments: str, said: str = "") -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "msingi.cli", *arguments],
-        env={**os.environ, **environ},
-        input=said,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return copies.run(cli.ours(*arguments), {**os.environ, **environ}, HOUSE, said)
 
 
 def kept(environ: dict[str, str], collection: str, database: str = "accounts") -> list[dict[str, Any]]:

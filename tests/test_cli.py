@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.serving import HOUSE
+
+from msingi import cli
+from msingi.kit.tests import copies
 
 
 def msingi(*arguments: str, folder: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -95,11 +99,12 @@ def test_an_unknown_product_is_told_with_those_there_are(tmp_path: Path) -> None
     assert done.stderr.startswith("Error: there is no product 'cinema'; there are accounts, notes, tasks")
 
 
-def test_the_description_and_the_routes_can_be_printed_without_a_database(tmp_path: Path) -> None:
-    described = json.loads(msingi("openapi", "notes", folder=tmp_path).stdout)
+def test_the_description_and_the_routes_can_be_printed_without_a_database() -> None:
+    environ = {**os.environ, "MONGO_URL": "mongodb://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1"}
+    described = json.loads(copies.run(cli.ours("openapi", "notes"), environ, HOUSE).stdout)
     assert described["openapi"].startswith("3.1")
     assert all(path.startswith("/v1/notes") for path in described["paths"])
-    assert "POST    /v1/accounts/sign-in" in msingi("routes", folder=tmp_path).stdout
+    assert "POST    /v1/accounts/sign-in" in copies.run(cli.ours("routes"), environ, HOUSE).stdout
 
 
 def test_check_says_what_it_could_not_reach(tmp_path: Path) -> None:

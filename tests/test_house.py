@@ -4,7 +4,6 @@ import json
 import re
 import secrets
 import string
-import subprocess
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
@@ -19,12 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tests.serving import Served, own_databases, serving, wait_until
+from tests.serving import HOUSE, Served, own_databases, serving, wait_until
 
 from msingi import catalog
 from msingi.kit.edge import API_SECURITY, SECURITY
 from msingi.kit.events import Event
 from msingi.kit.openapi import sample_of
+from msingi.kit.tests import copies
 
 Json = dict[str, Any]
 Operation = tuple[str, str, Json]
@@ -238,10 +238,7 @@ print(json.dumps([[code_of(each), each.__dict__.get("__doc__"), each.status] for
 
 
 def test_every_problem_says_what_it_means_and_has_a_page(served: Served) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIST_PROBLEMS], env=served.environ, capture_output=True, check=True, timeout=60
-    )
-    problems = json.loads(done.stdout)
+    problems = json.loads(copies.run([sys.executable, "-c", LIST_PROBLEMS], served.environ, HOUSE).stdout)
     codes = [code for code, _, _ in problems]
     assert len(codes) > 40
     assert sorted(codes) == sorted(set(codes))

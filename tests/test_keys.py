@@ -1,15 +1,16 @@
 """The keys and the audit log from the command line, in processes of their own."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from tests.serving import HOUSE
 
+from msingi import cli
 from msingi.kit.testing import test_settings
+from msingi.kit.tests import copies
 
 OLD, NEW = "a-secret-of-these-tests-0123456789-old", "a-secret-of-these-tests-0123456789-new"
 DATABASE = "keyscli"
@@ -26,14 +27,7 @@ def clean() -> Iterator[None]:
 def msingi(*arguments: str, fails: bool = False, **environ: str) -> str:
     settings = test_settings()
     given = {"MONGO_URL": settings.mongo_url, "REDIS_URL": settings.redis_url, "MSINGI_DATABASE": DATABASE, **environ}
-    done = subprocess.run(
-        [sys.executable, "-m", "msingi.cli", *arguments],
-        env={**os.environ, **given},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = copies.run(cli.ours(*arguments), {**os.environ, **given}, HOUSE)
     assert (done.returncode != 0) is fails, done.stdout + done.stderr
     return done.stdout + done.stderr
 

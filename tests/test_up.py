@@ -123,13 +123,40 @@ def has_ended(pids: list[int]) -> bool:
     return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
 
 
+class Folder:
+    """One folder, in which the house that runs is started anew only where a test ended it: a start takes its time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run: Run | None = None
+
+    def running(self) -> Run:
+        """The one that runs here; started if none does."""
+        if self.run is None or self.run.process.poll() is not None:
+            self.begin()
+            assert self.run
+            self.run.ready()
+        return self.run
+
+    def begin(self, port: int = 0) -> Run:
+        """Start it here, and wait for nothing."""
+        self.run = Run(self.path, port)
+        return self.run
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    run = Run(tmp_path_factory.mktemp("up"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    folder = Folder(tmp_path_factory.mktemp("up"))
     try:
-        yield run.ready()
+        yield folder
     finally:
-        run.stop()
+        if folder.run and folder.run.process.poll() is None:
+            folder.run.stop()
+
+
+@pytest.fixture
+def run(folder: Folder) -> Run:
+    return folder.running()
 
 
 def test_it_shows_its_steps_and_the_four_lines_work_as_printed(run: Run) -> None:
@@ -173,8 +200,8 @@ def test_it_says_what_died_and_that_it_is_started_again(run: Run) -> None:
     assert re.search(r"worker died \(killed by SIGKILL\); starting it again in [\d.]+ s", "".join(run.lines[said:]))
 
 
-def test_ctrl_c_stops_all_in_order_and_a_second_start_finds_everything_again(tmp_path: Path) -> None:
-    first = Run(tmp_path).ready()
+def test_ctrl_c_stops_all_in_order_and_a_second_start_finds_everything_again(folder: Folder) -> None:
+    first = folder.running()
     pids = [each.pid for each in first.family().values()]
     assert works(first)
     assert first.stop() == 0
@@ -182,24 +209,21 @@ def test_ctrl_c_stops_all_in_order_and_a_second_start_finds_everything_again(tmp
     assert order == sorted(order)
     assert has_ended(pids)
 
-    second = Run(tmp_path, first.port).ready()
-    try:
-        assert second.url == first.url
-        assert password_of(second) == password_of(first)
-        titles = httpx.get(
-            f"{second.url}/v1/notes", headers={"Authorization": f"Bearer {sign_in(second)}"}, timeout=10
-        ).json()["items"]
-        assert "x" in [note["title"] for note in titles]
-    finally:
-        assert second.stop(signal.SIGTERM) == 0
+    second = folder.begin(first.port).ready()
+    assert second.url == first.url
+    assert password_of(second) == password_of(first)
+    titles = httpx.get(
+        f"{second.url}/v1/notes", headers={"Authorization": f"Bearer {sign_in(second)}"}, timeout=10
+    ).json()["items"]
+    assert "x" in [note["title"] for note in titles]
 
 
-def test_after_the_supervisor_itself_is_killed_the_next_start_takes_over(tmp_path: Path) -> None:
-    first = Run(tmp_path).ready()
+def test_after_the_supervisor_itself_is_killed_the_next_start_takes_over_and_sigterm_stops_it(folder: Folder) -> None:
+    first = folder.running()
     left = first.family()
     first.process.kill()
     first.process.wait()
-    second = Run(tmp_path, first.port).ready()
+    second = folder.begin(first.port).ready()
     try:
         first.reader.join(10)
         assert re.search(r"ended \d+ processes that an earlier run left behind", second.said)
@@ -207,5 +231,5 @@ def test_after_the_supervisor_itself_is_killed_the_next_start_takes_over(tmp_pat
         assert psutil.pid_exists(left["mongo"].pid)  # adopted, not started again
         assert works(second)
     finally:
-        assert second.stop() == 0
+        assert second.stop(signal.SIGTERM) == 0
     assert has_ended([left["mongo"].pid, left["redis"].pid])

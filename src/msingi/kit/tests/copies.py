@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from prometheus_client import values
@@ -67,27 +68,44 @@ class Copy:
         self.send_signal(signal.SIGKILL)
 
 
-def copy(command: Sequence[str], env: Mapping[str, str], output: IO[bytes], loaded: Sequence[str] = KIT) -> Copy:
+def copy(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    output: IO[bytes],
+    loaded: Sequence[str] = KIT,
+    *,
+    errors: IO[bytes] | None = None,
+    said: IO[bytes] | None = None,
+) -> Copy:
     """Run `python -m …` or `python -c …` in a session of its own, as a copy of a process that imported `loaded`."""
     assert command[0] == sys.executable
     assert command[1] in ("-m", "-c")
     here, there = socket.socketpair()
-    with there:
-        socket.send_fds(_original(tuple(loaded)), [b"!"], [there.fileno(), output.fileno()])
+    with there, open(os.devnull, "rb") as nothing:
+        files = (there, said or nothing, output, errors or output)
+        socket.send_fds(_original(tuple(loaded)), [b"!"], [each.fileno() for each in files])
     here.sendall(json.dumps({"command": list(command[1:]), "env": dict(env)}).encode() + b"\n")
     return Copy(here)
 
 
-def run(command: Sequence[str], env: Mapping[str, str], output: IO[bytes], loaded: Sequence[str] = KIT) -> None:
-    """The same, until it has ended, which it is to do well and within a minute."""
-    running = copy(command, env, output, loaded)
-    try:
-        code = running.wait(60)
-    except BaseException:
-        running.kill()
-        raise
-    if code:
-        raise subprocess.CalledProcessError(code, command)
+def run(
+    command: Sequence[str], env: Mapping[str, str], loaded: Sequence[str] = KIT, said: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """The same, until it has ended, within a minute; it is told `said`."""
+    with TemporaryFile() as output, TemporaryFile() as errors, TemporaryFile() as given:
+        given.write(said.encode())
+        given.seek(0)
+        running = copy(command, env, output, loaded, errors=errors, said=given)
+        try:
+            code = running.wait(60)
+        finally:
+            running.kill()
+        return subprocess.CompletedProcess(command, code, *(_text(each) for each in (output, errors)))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 @cache
@@ -129,7 +147,7 @@ def keep(control: int, loaded: Sequence[str]) -> None:
     signal.signal(signal.SIGCHLD, _bury)
     with socket.socket(fileno=control) as asking:
         while True:
-            said, descriptors, _, _ = socket.recv_fds(asking, 1, 2)
+            said, descriptors, _, _ = socket.recv_fds(asking, 1, 4)
             if not said:
                 return
             if os.fork():
@@ -137,14 +155,14 @@ def keep(control: int, loaded: Sequence[str]) -> None:
                     os.close(each)
             else:
                 break
-    line, output = descriptors
+    line, *files = descriptors
     with socket.socket(fileno=line) as telling:
         asked = json.loads(telling.makefile("rb").readline())
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         child = os.fork()
         if child:
             _wait_for(child, telling)
-    _become(asked["command"], asked["env"], output)
+    _become(asked["command"], asked["env"], files)
 
 
 def _bury(*_: object) -> None:
@@ -161,12 +179,12 @@ def _wait_for(child: int, telling: socket.socket) -> None:
     os._exit(0)
 
 
-def _become(command: Sequence[str], env: Mapping[str, str], output: int) -> None:
+def _become(command: Sequence[str], env: Mapping[str, str], files: Sequence[int]) -> None:
     """Be a new Python, as far as it shows."""
     os.setsid()
-    for each in (1, 2):
-        os.dup2(output, each)
-    os.close(output)
+    for number, each in enumerate(files):
+        os.dup2(each, number)
+        os.close(each)
     os.environ.clear()
     os.environ.update(env)
     known: Any = values

@@ -22,6 +22,7 @@ def by_bcrypt(password: str, letter: str = "b") -> str:
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode().replace("$2b$", f"$2{letter}$")
 
 
+@pytest.mark.usefixtures("true_costs")
 @pytest.mark.parametrize(
     "encoded",
     [BROUGHT["password_hash"], by_bcrypt(PASSWORD, "a"), by_bcrypt(PASSWORD, "y"), by_argon2(), by_argon2(Type.I)],

@@ -123,6 +123,7 @@ async def test_a6_wrong_password_and_unknown_address_are_told_apart_by_nothing(n
     assert "www-authenticate" in answers[0][1]
 
 
+@pytest.mark.usefixtures("true_costs")
 async def test_a6_an_unknown_address_costs_a_hash_too(nobody: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     verified: list[str] = []
     verify = hashing._is_it
@@ -138,6 +139,7 @@ async def test_a6_an_unknown_address_costs_a_hash_too(nobody: Client, monkeypatc
     assert costs == [["argon2id", "v=19", "m=19456,t=2,p=1"]] * 2
 
 
+@pytest.mark.usefixtures("true_costs")
 async def test_a7_too_many_sign_ins_at_once_hear_503_and_the_others_get_their_turn(nobody: Client) -> None:
     forms = [{"email": "ann@msingi.test", "password": PASSWORD} for _ in range(20)]
     replies = await asyncio.gather(*(nobody.http.post("/v1/accounts/sign-in", json=form) for form in forms))
@@ -157,6 +159,7 @@ async def test_a_disabled_account_is_told_so_only_with_its_password(admin: Clien
     assert problem["code"] == "wrong_credentials"
 
 
+@pytest.mark.usefixtures("true_costs")
 async def test_a_password_is_hashed_anew_when_the_costs_change(
     nobody: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
