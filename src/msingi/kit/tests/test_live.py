@@ -32,7 +32,7 @@ from msingi.kit.live import hub as hubs
 from msingi.kit.live import telling
 from msingi.kit.live.hub import BACKLOG, Hub, Message
 from msingi.kit.live.streams import Reader, _flow
-from msingi.kit.testing import test_settings
+from msingi.kit.testing import NEARBY, test_settings
 from msingi.kit.tests import copies, live_app
 from msingi.kit.unit import atomic
 
@@ -84,7 +84,7 @@ async def address(server: str) -> AsyncIterator[str]:
 
 async def answers(address: str) -> bool:
     with suppress(httpx.TransportError):
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(**NEARBY) as client:
             return (await client.get(f"{address}/v1/boards/live")).status_code == 401
     return False
 
@@ -449,7 +449,7 @@ async def test_g2_our_own_pages_can_connect(address: str) -> None:
 
 
 async def test_g2_long_polling_is_off(address: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(**NEARBY) as client:
         assert (await client.get(f"{address}/socket.io/?EIO=4&transport=polling")).status_code == 400
 
 
@@ -546,7 +546,7 @@ async def test_one_actor_keeps_a_limited_number_of_connections(address: str) -> 
     async with contexts() as enter:
         statuses = []
         for _ in range(2 * hubs.CONNECTIONS_EACH + 1):
-            client = await enter(httpx.AsyncClient(headers={"authorization": "Bearer crowd"}))
+            client = await enter(httpx.AsyncClient(headers={"authorization": "Bearer crowd"}, **NEARBY))
             stream = client.stream("GET", f"{address}/v1/boards/live?topic=boards/barn")
             statuses.append((await enter(stream)).status_code)
         assert 429 in statuses

@@ -18,6 +18,7 @@ import structlog
 
 from msingi.kit import observe
 from msingi.kit.config import Settings
+from msingi.kit.testing import NEARBY
 from msingi.kit.tests.served import serving, wait_until
 
 
@@ -122,8 +123,8 @@ def test_a_metric_does_not_grow_without_end() -> None:
 def test_metrics_are_those_of_all_processes_and_by_route_not_by_path(tmp_path: Path) -> None:
     with serving({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, workers=2) as server:
         for number in range(40):  # a connection each, so that both processes get some
-            assert httpx.get(f"{server.url}/small?{number}").status_code == 200
-            assert httpx.get(f"{server.url}/nothing-{number}").status_code == 404
+            assert httpx.get(f"{server.url}/small?{number}", **NEARBY).status_code == 200
+            assert httpx.get(f"{server.url}/nothing-{number}", **NEARBY).status_code == 404
         with server.client() as client:
             client.request("BREW", "/small")
             text = client.get("/metrics").text
