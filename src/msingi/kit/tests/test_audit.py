@@ -293,7 +293,7 @@ async def test_l1_what_is_too_old_goes_and_the_rest_stays_verifiable() -> None:
 
 
 async def refusals(count: int) -> list[Entry]:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         while len(found := await entries.many({"kind": "access.refused"}, sort=[("_id", 1)])) < count:
             await asyncio.sleep(0.02)
     return found

@@ -433,7 +433,7 @@ async def test_a15_a_provider_that_hangs_keeps_nobody_waiting(
         began = monotonic()
         reply = await browser.http.get("/sign-in/with/silent")
         assert (reply.status_code, reply.json()["code"]) == (502, "provider_unreachable")
-        assert monotonic() - began < 2
+        assert monotonic() - began < 4
         assert held
     finally:
         for writer in held:
