@@ -110,7 +110,7 @@ KINDS = [
     Kind(
         "page of a category, most sold",
         lambda row: _listed(
-            category=row["category_id"], sort="-sold", limit=24, after=packed("-1sold", row["sold"], row["_id"])
+            category=row["category_id"], sort="-sold", limit=24, after=packed("-1rank", row["rank"], row["_id"])
         ),
     ),
     Kind(
@@ -126,7 +126,7 @@ KINDS = [
             tag=row["tags"][0],
             sort="-sold",
             limit=24,
-            after=packed("-1sold", row["sold"], row["_id"]),
+            after=packed("-1rank", row["rank"], row["_id"]),
         ),
     ),
     Kind("search, two words of a title", lambda row: _listed(q=" ".join(_first_words(row)[:2]), limit=24)),
@@ -201,7 +201,7 @@ def _plant(environ: dict[str, str], size: int, progress: Progress) -> None:
 def _addresses(served: Served, folder: Path, size: int) -> dict[str, Path]:
     """A file of addresses for each kind, made from goods that are drawn by chance, the same ones in each run."""
     drawn = random.Random(size).sample(range(size), min(size, SAMPLED))
-    fields = {"title": 1, "category_id": 1, "tags": 1, "sold": 1, "lowest": 1}
+    fields = {"title": 1, "category_id": 1, "tags": 1, "rank": 1, "lowest": 1}
     with served.mongo as mongo:
         goods = mongo[f"{served.settings.database}_shop"]["products"]
         rows = list(goods.find({"_id": {"$in": [f"g{number:08}" for number in drawn]}}, fields))

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from msingi.kit import state
 from msingi.kit.clock import now
+from msingi.products.shop.actions.catalogue import rank_by_sold
 from msingi.products.shop.models.catalogue import products
 from msingi.products.shop.seeds_of_goods import plant_goods
 from msingi.products.shop.seeds_of_orders import DAYS, plant_orders
@@ -24,6 +25,7 @@ async def plant() -> None:
     amounts = await _amounts()
     await plant_stock(amounts, low_at=LOW, at=now() - timedelta(days=DAYS + 2))
     await plant_orders([id for id, much in amounts["nairobi"].items() if much == PLENTY])
+    await rank_by_sold()
 
 
 async def _amounts() -> dict[str, dict[str, int]]:

@@ -4,6 +4,8 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -11,6 +13,7 @@ from msingi.kit import cache, state
 from msingi.kit.clock import now
 from msingi.kit.db import Row
 from msingi.kit.ids import new_id
+from msingi.kit.search import words_of
 from msingi.kit.unit import atomic
 from msingi.products.shop.goods import CATEGORIES, GOODS, SYNONYMS, Good
 from msingi.products.shop.models.catalogue import (
@@ -222,24 +225,51 @@ def _rows(begin: int, end: int, paths: dict[str, list[str]]) -> list[Row]:
 
 
 def generated(number: int, paths: dict[str, list[str]]) -> Product:
-    """The product of a number: one of the goods, by another name, at another price."""
+    """The product of a number: one of the goods, by another name, at another price.
+
+    What follows from what it is (rules.derived) is put together from what follows from its good, since a million of
+    them are made of two hundred.
+    """
     chance = random.Random(number)
-    good = GOODS[chance.randrange(len(GOODS))]
+    at = chance.randrange(len(GOODS))
+    good, kind = GOODS[at], _kind(at)
     quality, town = chance.choice(QUALITIES), chance.choice(TOWNS)
     shillings = max(10, int(next(iter(good.prices.values())) * chance.uniform(0.5, 2)))
-    name = f"g{number:08}"
-    variant = Variant(id=f"{name}-1", sku=name.upper(), prices={"KES": shillings * 100}, weight=good.grams[0])
-    product = Product(
+    name, lowest, path = f"g{number:08}", {"KES": shillings * 100}, paths[good.category]
+    sold = int(chance.paretovariate(1.2)) - 1
+    said = dict.fromkeys((quality.lower(), *kind.en, "of", town.lower()))
+    title_terms = dict.fromkeys((*said, *kind.sw, town.lower()))
+    return Product(
         id=name,
         slug=f"g-{number:08}",
         title=Words(f"{quality} {good.en} of {town}", f"{good.sw}, {town}"),
         availability="published",
         category_id=good.category,
-        category_ids=paths[good.category],
+        category_ids=path,
         brand=good.brand,
         tags=list(good.tags),
         attributes=dict(good.attributes),
-        variants=[variant],
-        sold=int(chance.paretovariate(1.2)) - 1,
+        variants=[Variant(id=f"{name}-1", sku=name.upper(), prices=lowest, weight=good.grams[0])],
+        sold=sold,
+        rank=sold,
+        lowest=lowest,
+        shelves=rules.shelves_of(lowest, path),
+        terms=list(dict.fromkeys((*title_terms, *kind.terms, name))),
+        title_terms=list(title_terms),
+        title_key=" ".join(said)[: rules.LONGEST_KEY],
     )
-    return rules.derived(product)
+
+
+class Kind(NamedTuple):
+    """What follows from a good alone: the folded words of its names, and what else it is found by."""
+
+    en: list[str]
+    sw: list[str]
+    terms: list[str]
+
+
+@lru_cache(maxsize=len(GOODS))
+def _kind(at: int) -> Kind:
+    good = GOODS[at]
+    product = Product(slug="", title=Words(""), brand=good.brand, tags=list(good.tags), attributes=good.attributes)
+    return Kind(words_of(good.en), words_of(good.sw), rules.terms_of(product, []))

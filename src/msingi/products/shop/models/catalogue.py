@@ -1,8 +1,10 @@
 """What is sold. A product carries its variants, so that its page is one document.
 
-Two of its fields are there for lists alone: `shelves` says where a published one stands (each currency it is sold in,
-alone and with each of its categories: `KES`, `KES/drinks`), `terms` by what it is found. An index can hold only one of
-two arrays, so a list walks one of them in order and asks the other by id (queries/search.py).
+Some of its fields are there for lists alone: `shelves` says where a published one stands (each currency it is sold in,
+alone and with each of its categories: `KES`, `KES/drinks`), `terms` by what it is found, `rank` how well it sells. An
+index can hold only one of two arrays, so a list walks one of them in order and asks the other by id
+(queries/search.py). What `sold` counts stands in no index, since each sale changes it; `rank` follows it some minutes
+later, many sales in one write.
 """
 
 from typing import Literal
@@ -82,10 +84,13 @@ class Product(Doc):
     variants: list[Variant] = []
     pictures: list[Picture] = []
     tax_class: str = "standard"
-    sold: int = 0  # how many of it were ever sold, to sort by; counts no version
+    sold: int = 0  # how many of it were ever sold; counts no version
+    rank: int = 0  # what `sold` was some minutes ago, to sort by
+    outsold: bool = False  # whether `sold` has changed since then
     lowest: dict[str, int] = {}  # the lowest price by currency, to sort and filter by
     shelves: list[str] = []  # see above; none unless it is published
-    terms: list[str] = []  # folded words, those of the title once more as `^word`, and `brand:…`, `tag:…`, `colour:…`
+    terms: list[str] = []  # folded words, and `brand:…`, `tag:…`, `colour:…`
+    title_terms: list[str] = []  # the folded words of the title, in all languages
     title_key: str = ""  # to sort by
 
 
@@ -102,15 +107,22 @@ def tags_of(product: Product) -> list[str]:
 
 
 BY_ID = Index("shelves -_id")
-BY_SOLD = Index("shelves -sold -_id")
+BY_RANK = Index("shelves -rank -_id")
 BY_TITLE = Index("shelves title_key _id")
 BY_TERM = Index("terms -_id")
 BY_PRICE = {
     currency: Index(f"shelves lowest.{currency} _id", where={f"lowest.{currency}": {"$exists": True}})
     for currency in CURRENCIES
 }
+TERM_BY_RANK = Index("terms -rank -_id")
+TERM_BY_PRICE = {
+    currency: Index(f"terms lowest.{currency} _id", where={f"lowest.{currency}": {"$exists": True}})
+    for currency in CURRENCIES
+}
+BY_TITLE_TERM = Index("title_terms -_id")
 # What goods can be sorted by, by id: those that were found in another way are put in order without being read.
-SORTED_BY = Index(" ".join(["_id", "sold", "title_key", *(f"lowest.{each}" for each in CURRENCIES)]))
+SORTED_BY = Index(" ".join(["_id", "rank", "title_key", *(f"lowest.{each}" for each in CURRENCIES)]))
+OUTSOLD = Index("outsold", where={"outsold": True})
 
 products = Collection(
     Product,
@@ -123,11 +135,15 @@ products = Collection(
         "category_id -_id",
         "pictures.file",
         BY_ID,
-        BY_SOLD,
+        BY_RANK,
         BY_TITLE,
         BY_TERM,
+        BY_TITLE_TERM,
+        TERM_BY_RANK,
         SORTED_BY,
+        OUTSOLD,
         *BY_PRICE.values(),
+        *TERM_BY_PRICE.values(),
     ],
     tags=tags_of,
 )

@@ -2,9 +2,13 @@
 
 A list without conditions is a stretch of an index on `shelves`. Words, filters and a range of prices are conditions:
 one of them, or the shelf, is walked in the order that was asked for, by its index alone, and the others are asked which
-of the ids so found fit them too, again by their indexes alone. Only the goods of the page itself are read. So a page
-costs the same among a thousand goods and a million. Where many fit each of the conditions and hardly any all of them, a
-page ends after MOST_WALKED steps, with what was found and a cursor to go on from.
+of the ids so found fit them too, again by their indexes alone. Only the goods of the page itself are read.
+
+What is walked is what reaches furthest in SAMPLED steps, so the steps of a page follow from how many of one condition's
+goods fit the others too, and not from how many goods there are. Where many fit each of the conditions and hardly any
+all of them, a page ends after MOST_WALKED steps, with what was found and a cursor to go on from. Two things have no
+index in the order of another: a range of prices, and terms in the order of titles. Of these, what fewer than RARE fit
+is gathered and sorted, and of what more fit, the shelf is walked.
 """
 
 from asyncio import gather
@@ -20,10 +24,13 @@ from msingi.kit.money import Money
 from msingi.products.shop.models.catalogue import (
     BY_ID,
     BY_PRICE,
-    BY_SOLD,
+    BY_RANK,
     BY_TERM,
     BY_TITLE,
+    BY_TITLE_TERM,
     SORTED_BY,
+    TERM_BY_PRICE,
+    TERM_BY_RANK,
     Picture,
     Words,
     products,
@@ -31,21 +38,24 @@ from msingi.products.shop.models.catalogue import (
 from msingi.products.shop.queries.catalogue import Encoded
 from msingi.products.shop.schemas.catalogue import Count, FacetsView, PriceRange, ProductCard
 
-RARE = 5000  # what fewer goods fit is gathered whole and then sorted
-SAMPLED = 100  # of the goods that fit each condition, to see which is the rarest
+RARE = 1000  # what fewer goods fit is gathered whole and then sorted, where it cannot be walked in order
+SAMPLED = 50  # of the goods that fit each condition, to see which is the rarest
 AT_ONCE = 1000  # steps on an index between two looks at what else has to fit, at most
 MOST_WALKED = 10_000  # steps on an index for one page
-FACETED = 1000  # goods whose facets are counted
+FACETED = 1000  # goods of a shelf whose facets are counted, and kept
+FACETED_OF_SEARCH = 200  # of a search: nobody keeps those
+MOST_WALKED_FOR_FACETS = 2000
 MOST_COUNTS = 50  # values of a facet that are named
 PATIENCE = 3000  # milliseconds
 SORTS = ("created_at", "price", "sold", "title")
 USUAL = frozenset({10, 12, 20, 24, 48, 50, 100})  # lengths of first pages that are kept: so their number is bounded
 CARD: Row = {
-    **dict.fromkeys(("slug", "title", "brand", "category_id", "tags", "lowest", "sold", "title_key"), 1),
+    **dict.fromkeys(("slug", "title", "brand", "category_id", "tags", "lowest", "rank", "title_key"), 1),
     **{"variants.prices": 1, "variants.compare_at": 1, "pictures": {"$slice": 1}},
 }
 ID: Row = {"_id": 1}
 Place: TypeAlias = tuple[Any, str]  # what the list is sorted by, and the id, of the last one seen
+Stretch: TypeAlias = tuple[Where, list[tuple[str, int]]]  # a filter, and the order in which what fits it stands
 
 
 class Search(Struct, frozen=True, kw_only=True):
@@ -87,15 +97,17 @@ class Order(Struct, frozen=True):
     def sort(self) -> list[tuple[str, int]]:
         return [("_id", self.way)] if self.key == "_id" else [(self.key, self.way), ("_id", self.way)]
 
-    def stretches(self, base: Where, place: Place | None, range: Where) -> list[Where]:
-        """The filters of what follows a place, one after the other: each is one stretch of the index."""
+    def stretches(self, base: Where, place: Place | None, range: Where) -> list[Stretch]:
+        """What follows a place, one after the other: each is one stretch of the index, of several terms merged."""
         step = "$gt" if self.way > 0 else "$lt"
         if self.key == "_id":
-            return [base if place is None else {**base, "_id": {step: place[1]}}]
+            return [(base if place is None else {**base, "_id": {step: place[1]}}, self.sort)]
         if place is None:
-            return [{**base, self.key: range} if range else base]
+            return [({**base, self.key: range} if range else base, self.sort)]
         value, last = place
-        return [{**base, self.key: value, "_id": {step: last}}, {**base, self.key: {**range, step: value}}]
+        # Sorted by the id alone: the database would not see that it can merge where the key is one.
+        same = {**base, self.key: value, "_id": {step: last}}, [("_id", self.way)]
+        return [same, ({**base, self.key: {**range, step: value}}, self.sort)]
 
     def place(self, row: Row) -> Place:
         value: Any = row
@@ -105,12 +117,15 @@ class Order(Struct, frozen=True):
 
 
 class Condition(Struct, frozen=True):
-    """Something that goods have to fit, and the index that knows who does; `among` asks so of some ids."""
+    """Something that goods have to fit: `index` knows who does, `among` asks so of some ids.
+
+    `ordered` are the indexes by which it can be walked in order, by what goods are sorted by.
+    """
 
     where: Where
     index: Index
     among: Index
-    is_term: bool = True
+    ordered: dict[str, Index] = {}
     of_ids: Where | None = None  # what is asked of ids, if it is less: the shelf is asked for itself
 
 
@@ -134,7 +149,7 @@ async def listed(search: Search, page: Paging) -> Encoded:
 
 
 @cached(
-    minutes=5,  # what was sold since then does not make it stale
+    minutes=4,  # a rank that has followed what was sold does not make it stale
     tags=lambda currency, category_id, sort, limit: [f"shelf:{category_id}" if category_id else "shelf"],
 )
 async def first_of_shelf(currency: str, category_id: str | None, sort: str, limit: int) -> Encoded:
@@ -170,7 +185,7 @@ async def _best_first(search: Search, page: Paging) -> Page[ProductCard]:
     """First those that have all the words in their title, then the others; of each the newest first."""
     newest = _order("-created_at", search.currency)
     others = list(map(_of_terms, search.filters)) + ([_of_price(search)] if search.has_range else [])
-    in_title = [_of_terms([f"^{word}" for word in group]) for group in search.words]
+    in_title = [_of_title(group) for group in search.words]
     anywhere = [_of_terms(group) for group in search.words]
     first, last = _best_place(page.after)
     ids: list[str] = []
@@ -206,7 +221,7 @@ def _order(sort: str, currency: str) -> Order:
     orders = {
         "created_at": ("_id", BY_ID),  # ids sort by time
         "price": (f"lowest.{currency}", BY_PRICE[currency]),
-        "sold": ("sold", BY_SOLD),
+        "sold": ("rank", BY_RANK),
         "title": ("title_key", BY_TITLE),
     }
     if name not in orders:
@@ -233,13 +248,25 @@ def _cursor(order: Order, place: Place) -> str:
 
 
 def _of_terms(any_of: list[str]) -> Condition:
-    where: Where = {"terms": any_of[0] if len(any_of) == 1 else {"$in": any_of}}
-    return Condition(where, BY_TERM, BY_TERM)
+    by_price = {f"lowest.{currency}": index for currency, index in TERM_BY_PRICE.items()}
+    return Condition(_one_of("terms", any_of), BY_TERM, BY_TERM, {"_id": BY_TERM, "rank": TERM_BY_RANK, **by_price})
+
+
+def _of_title(any_of: list[str]) -> Condition:
+    return Condition(_one_of("title_terms", any_of), BY_TITLE_TERM, BY_TITLE_TERM, {"_id": BY_TITLE_TERM})
+
+
+def _one_of(name: str, any_of: list[str]) -> Where:
+    return {name: any_of[0] if len(any_of) == 1 else {"$in": any_of}}
 
 
 def _of_price(search: Search) -> Condition:
     where: Where = {"shelves": search.shelf, search.price: search.range}
-    return Condition(where, BY_PRICE[search.currency], SORTED_BY, is_term=False, of_ids={search.price: search.range})
+    return Condition(where, BY_PRICE[search.currency], SORTED_BY, of_ids={search.price: search.range})
+
+
+def _of_shelf(search: Search, order: Order) -> Condition:
+    return Condition({"shelves": search.shelf}, BY_ID, BY_ID, {order.key: order.index})
 
 
 async def _fitting(
@@ -249,48 +276,21 @@ async def _fitting(
     conditions: list[Condition],
     limit: int,
     without: Sequence[Condition] = (),
+    most: int | None = None,
 ) -> Found:
     """What fits all conditions, and not all of `without`, in an order: by the way that has the fewest steps."""
-    # The fewer fit, the earlier it is asked; that it stands on the shelf is true of most.
-    shelf = Condition({"shelves": search.shelf}, BY_ID, BY_ID)
-    if order.key == "_id" and all(each.is_term for each in conditions):
-        driver, *others = await _rarest_first(conditions, order.way)
-        by_term = Order("_id", order.way, driver.index)
-        return await _walked(by_term, driver.where, place, search, [*others, shelf], limit, without)
-    counts = await _counts(conditions)
-    ranked = sorted(range(len(conditions)), key=counts.__getitem__)
-    driver, *others = (conditions[at] for at in ranked)
-    if driver.is_term and order.key == "_id":
-        by_term = Order("_id", order.way, driver.index)
-        return await _walked(by_term, driver.where, place, search, [*others, shelf], limit, without)
-    if counts[ranked[0]] < RARE:
+    shelf = _of_shelf(search, order)
+    unordered = [each for each in conditions if order.key not in each.ordered]
+    ordered = [each for each in conditions if order.key in each.ordered]
+    (driver, *others), are_few = await _rarest_first([*ordered, shelf], order, search)
+    counts = [] if are_few else await _counts(unordered)
+    if counts and min(counts) < RARE:
+        driver = unordered[counts.index(min(counts))]
+        others = [each for each in conditions if each is not driver]
         return await _gathered(order, place, search, driver, [*others, shelf], limit, without)
-    return await _walked(order, shelf.where, place, search, [driver, *others], limit, without)
-
-
-async def _rarest_first(conditions: Sequence[Condition], way: int) -> list[Condition]:
-    """Terms in the order of how many fit, as far as the first of them tell: those of a rare term reach far."""
-    if len(conditions) == 1:
-        return list(conditions)
-    reached = await gather(*(_reach(each, way) for each in conditions))
-    missing = [at for at, id in enumerate(reached) if id is None]
-    others = sorted((id, at) for at, id in enumerate(reached) if id is not None)
-    return [conditions[at] for at in [*missing, *(at for _, at in others[::-way])]]
-
-
-async def _reach(condition: Condition, way: int) -> str | None:
-    """The id of the last of the first SAMPLED that fit; None if there are not so many."""
-    rows = await products.raw.find(
-        condition.where,
-        ID,
-        sort=[("_id", way)],
-        skip=SAMPLED - 1,
-        limit=1,
-        hint=condition.index.name,
-        max_time_ms=PATIENCE,
-        session=session(),
-    ).to_list()
-    return rows[0]["_id"] if rows else None
+    walked = Order(order.key, order.way, driver.ordered[order.key])
+    rest, most = [*others, *unordered], MOST_WALKED if most is None else most
+    return await _walked(walked, driver.where, place, search, rest, limit, without, most)
 
 
 async def _counts(conditions: Sequence[Condition]) -> list[int]:
@@ -305,6 +305,35 @@ async def _counts(conditions: Sequence[Condition]) -> list[int]:
     )
 
 
+async def _rarest_first(conditions: Sequence[Condition], order: Order, search: Search) -> tuple[list[Condition], bool]:
+    """In the order of how many fit, as far as the first of them tell: those of a rare condition reach far.
+
+    And whether fewer than SAMPLED fit the first.
+    """
+    if len(conditions) == 1:
+        return list(conditions), False
+    reached = await gather(*(_reach(each, order, search) for each in conditions))
+    missing = [at for at, place in enumerate(reached) if place is None]
+    others = sorted((place, at) for at, place in enumerate(reached) if place is not None)
+    return [conditions[at] for at in [*missing, *(at for _, at in others[:: -order.way])]], bool(missing)
+
+
+async def _reach(condition: Condition, order: Order, search: Search) -> Place | None:
+    """The place of the last of the first SAMPLED that fit; None if there are not so many."""
+    range: Where = {order.key: search.range} if order.key == search.price else {}
+    rows = await products.raw.find(
+        {**condition.where, **range},
+        {"_id": 1, order.key: 1},
+        sort=order.sort,
+        skip=SAMPLED - 1,
+        limit=1,
+        hint=condition.ordered[order.key].name,
+        max_time_ms=PATIENCE,
+        session=session(),
+    ).to_list()
+    return order.place(rows[0]) if rows else None
+
+
 async def _walked(
     order: Order,
     base: Where,
@@ -313,9 +342,10 @@ async def _walked(
     conditions: Sequence[Condition],
     limit: int,
     without: Sequence[Condition],
+    most: int,
 ) -> Found:
     """Go along an index, and keep what fits."""
-    come, steps, size = Found(), 0, min(2 * limit * len(conditions), AT_ONCE)
+    come, steps, size = Found(), 0, min(2 * limit, AT_ONCE)
     while True:
         rows = await _in_order(order, base, place, search, size, {"_id": 1, order.key: 1})
         places = [order.place(row) for row in rows]
@@ -325,10 +355,15 @@ async def _walked(
         if len(come.places) >= limit or len(rows) < size:
             return come
         place = places[-1]
-        if steps >= MOST_WALKED:
+        if steps >= most:
             come.stopped = place
             return come
-        size = min(3 * size, AT_ONCE)
+        size = min(_steps_to(limit - len(come.places), len(come.places), steps), AT_ONCE, most - steps)
+
+
+def _steps_to(wanted: int, met: int, steps: int) -> int:
+    """How many more steps find so many, if as many fit as until now; and a few more, to spare another look."""
+    return wanted * steps * 5 // (met * 4) + 1 if met else 3 * steps
 
 
 async def _gathered(
@@ -390,9 +425,9 @@ async def _in_order(
     """The next rows of an index."""
     range = search.range if order.key == search.price else {}
     rows: list[Row] = []
-    for where in order.stretches(base, place, range):
+    for where, sort in order.stretches(base, place, range):
         if len(rows) < limit:
-            rows += await _rows(where, fields, order.sort, limit - len(rows), order.index)
+            rows += await _rows(where, fields, sort, limit - len(rows), order.index)
     return rows
 
 
@@ -449,32 +484,26 @@ NOTHING = FacetsView(
 
 
 async def facets(search: Search) -> FacetsView:
-    """What the goods that were found have in common, and how many have it, among the newest FACETED."""
+    """What the goods that were found have in common, and how many have it, among the newest of them."""
     if not (search.words or search.filters or search.has_range):
         return await facets_of_shelf(search.currency, search.category_id)
-    return await _counted(search)
+    conditions = [*map(_of_terms, search.words), *map(_of_terms, search.filters)]
+    if search.has_range:
+        conditions.append(_of_price(search))
+    newest, most = _order("-created_at", search.currency), FACETED_OF_SEARCH
+    come = await _fitting(search, newest, None, conditions, most + 1, most=MOST_WALKED_FOR_FACETS)
+    ids = [id for _, id in come.places]
+    complete = len(ids) <= most and come.stopped is None
+    return await _facets_of(ids[:most], complete, search.currency)
 
 
 @cached(minutes=60, tags=lambda currency, category_id: [f"shelf:{category_id}" if category_id else "shelf"])
 async def facets_of_shelf(currency: str, category_id: str | None) -> FacetsView:
     """The same of a category, or of all there is."""
-    return await _counted(Search(currency=currency, category_id=category_id))
-
-
-async def _counted(search: Search) -> FacetsView:
-    newest = _order("-created_at", search.currency)
-    conditions = [*map(_of_terms, search.words), *map(_of_terms, search.filters)]
-    if search.has_range:
-        conditions.append(_of_price(search))
-    if conditions:
-        come = await _fitting(search, newest, None, conditions, FACETED + 1)
-        ids = [id for _, id in come.places]
-        complete = len(ids) <= FACETED and come.stopped is None
-    else:
-        rows = await _in_order(newest, {"shelves": search.shelf}, None, search, FACETED + 1, ID)
-        ids = [row["_id"] for row in rows]
-        complete = len(ids) <= FACETED
-    return await _facets_of(ids[:FACETED], complete, search.currency)
+    search, newest = Search(currency=currency, category_id=category_id), _order("-created_at", currency)
+    rows = await _in_order(newest, {"shelves": search.shelf}, None, search, FACETED + 1, ID)
+    ids = [row["_id"] for row in rows]
+    return await _facets_of(ids[:FACETED], len(ids) <= FACETED, currency)
 
 
 async def _facets_of(ids: list[str], complete: bool, currency: str) -> FacetsView:

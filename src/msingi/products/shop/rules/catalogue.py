@@ -111,11 +111,13 @@ def derived(product: Product) -> Product:
     """The product with what lists find it by. Raises BadOptions, DoubledVariant, NoSuchCurrency."""
     check_variants(product.options, product.variants)
     lowest = lowest_prices(product.variants)
+    title_terms = words_of(product.title.en, product.title.sw)
     return replace(
         product,
         lowest=lowest,
         shelves=shelves_of(lowest, product.category_ids) if product.availability == "published" else [],
-        terms=terms_of(product),
+        terms=terms_of(product, title_terms),
+        title_terms=title_terms,
         title_key=" ".join(words_of(product.title.en))[:LONGEST_KEY],
     )
 
@@ -134,9 +136,8 @@ def shelves_of(currencies: Iterable[str], category_ids: Sequence[str]) -> list[s
     return [shelf for each in currencies for shelf in (each, *(f"{each}/{id}" for id in category_ids))]
 
 
-def terms_of(product: Product) -> list[str]:
-    """What a product is found by, the title's words first: they must not fall to the limit."""
-    title = words_of(product.title.en, product.title.sw)
+def terms_of(product: Product, title: Sequence[str]) -> list[str]:
+    """What a product is found by, its title's words first: they must not fall to the limit."""
     codes = (code for variant in product.variants for code in (variant.sku, variant.barcode))
     others = words_of(product.brand, *product.tags, *product.attributes.values())
     filters = [
@@ -144,7 +145,7 @@ def terms_of(product: Product) -> list[str]:
         *(f"tag:{folded(tag)}" for tag in product.tags),
         *(f"{name}:{folded(value)}" for name, value in product.attributes.items()),
     ]
-    terms = [*title, *(f"^{word}" for word in title), *filters, *others, *words_of(*codes)]
+    terms = [*title, *filters, *others, *words_of(*codes)]
     return list(dict.fromkeys(terms))[:MOST_TERMS]
 
 

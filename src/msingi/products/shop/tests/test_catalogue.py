@@ -10,7 +10,7 @@ from msingi.kit import state
 from msingi.kit.product import Product
 from msingi.kit.testing import Client, World, access_table
 from msingi.kit.unit import atomic
-from msingi.products.shop.actions.catalogue import count_sold
+from msingi.products.shop.actions.catalogue import count_sold, rank_by_sold
 from msingi.products.shop.models.catalogue import categories
 from msingi.products.shop.models.catalogue import products as goods
 from msingi.products.shop.queries import search
@@ -96,6 +96,7 @@ async def test_a_list_is_sorted_and_its_pages_follow_one_another(
 ) -> None:
     await count_sold("coffee", 5)
     await count_sold("tea", 2)
+    assert await rank_by_sold() == 2
     found: list[str] = []
     path = f"/products?sort={sort}&limit=2"
     while path:
@@ -206,6 +207,7 @@ async def test_facets_count_what_was_found(nobody: Client) -> None:
 
 async def test_facets_are_counted_up_to_a_bound(nobody: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "FACETED", 2)
+    monkeypatch.setattr(search, "FACETED_OF_SEARCH", 2)
     for query in ("", "facet=origin:Kenya"):
         found = await nobody.get(f"/products/facets?{query}")
         assert (found["counted"], found["complete"]) == (2, False)
@@ -320,7 +322,17 @@ async def test_what_was_sold_counts_no_version(world: World, nobody: Client) -> 
     await react()
     await count_sold("tea", -1)
     product = await goods.get("tea")
-    assert (product.sold, product.version) == (2, 1)
+    assert (product.sold, product.rank, product.version) == (2, 0, 1)
+    assert await rank_by_sold() == 1
+    assert await rank_by_sold() == 0
+    product = await goods.get("tea")
+    assert (product.sold, product.rank, product.version) == (2, 2, 1)
+
+
+async def test_a_sale_changes_no_index_that_a_list_is_walked_by(world: World) -> None:
+    changed = {"sold", "outsold"}
+    touched = [index for index in goods.indexes if changed & {key.lstrip("-") for key in index.keys.split()}]
+    assert [index.keys for index in touched] == ["outsold"]
 
 
 # ---- offers

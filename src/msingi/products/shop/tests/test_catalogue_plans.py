@@ -1,4 +1,7 @@
-"""Each list, page and search of the catalogue reads no more documents than it answers with, however many there are."""
+"""Each list, page and search of the catalogue reads no more documents than it answers with, however many there are.
+
+And the keys that it walks follow from what it looks for, not from how many goods there are.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +19,7 @@ from msingi.products.shop.queries.catalogue import offers
 from msingi.products.shop.tests.catalogue_world import catalogue_alone
 
 SIZE = 3000
+DENSE = 600  # keys for a page of five, where one in fifty of what is walked fits
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ async def guest(house: House, many: None) -> AsyncIterator[Client]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The finds that are made from now on, as commands that can be explained."""
     seen: list[dict[str, Any]] = []
-    plain, by_lane = search._rows, lanes.find
+    plain, by_lane, by_reach = search._rows, lanes.find, search._reach
 
     async def rows(where: Any, fields: Any, sort: Any, limit: int, index: Any) -> Any:
         named = index.name if index is not None else "_id_"
@@ -57,7 +61,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             seen.append(command(where, fields, sort, limit))
         return await by_lane(collection, where, sort=sort, limit=limit, fields=fields)
 
+    async def reach(condition: Any, order: Any, looked_for: Any) -> Any:
+        where = condition.where | ({order.key: looked_for.range} if order.key == looked_for.price else {})
+        fields = {"_id": 1, order.key: 1}
+        step = command(where, fields, order.sort, 1) | {"skip": search.SAMPLED - 1}
+        seen.append(step | {"hint": condition.ordered[order.key].name})
+        return await by_reach(condition, order, looked_for)
+
     monkeypatch.setattr(search, "_rows", rows)
+    monkeypatch.setattr(search, "_reach", reach)
     monkeypatch.setattr(lanes, "find", find)
     return seen
 
@@ -136,8 +148,34 @@ async def test_a_search_by_words_and_facets_examines_the_documents_it_shows_and_
     assert keys < 3000
 
 
-@pytest.mark.parametrize("sort", ["price", "-sold", "title"])
-async def test_words_that_are_frequent_are_met_along_the_order_asked_for(
+@pytest.mark.parametrize("sort", ["price", "-price", "-sold", "sold", "-created_at"])
+@pytest.mark.parametrize(
+    "query", ["category=drinks&tag=chai", "q=chai nairobi", "q=fine maize", "brand=Ketepa&q=light"]
+)
+async def test_two_conditions_are_met_along_the_order_asked_for_by_the_rarer_one(
+    guest: Client, asked: list[dict[str, Any]], query: str, sort: str
+) -> None:
+    page = await guest.get(f"/products?{query}&sort={sort}&limit=5")
+    documents, keys = await cost(asked)
+    assert documents == len(page["items"]) > 0
+    assert keys < DENSE
+
+
+async def test_keys_follow_from_what_is_looked_for_and_not_from_how_many_goods_there_are(
+    guest: Client, asked: list[dict[str, Any]]
+) -> None:
+    """Nairobi is the town of one in 22, and one of 12 of these is fine: a walk meets four of them in 4 x 12 steps."""
+    for sort in ("price", "-sold", "created_at"):
+        asked.clear()
+        page = await guest.get(f"/products?q=fine nairobi&sort={sort}&limit=4")
+        documents, keys = await cost(asked)
+        assert documents == len(page["items"]) == 4
+        sampled = 3 * search.SAMPLED
+        assert keys - sampled < 4 * 12 * 2 * 3  # each that is met is asked about; a page of chance may take longer
+
+
+@pytest.mark.parametrize("sort", ["title", "-title"])
+async def test_words_that_are_frequent_are_met_along_the_shelf_in_the_order_of_titles(
     guest: Client, asked: list[dict[str, Any]], sort: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "RARE", 50)
@@ -146,11 +184,25 @@ async def test_words_that_are_frequent_are_met_along_the_order_asked_for(
     assert (await cost(asked))[0] == 10
 
 
+async def test_facets_of_a_search_read_no_more_than_they_count(guest: Client, asked: list[dict[str, Any]]) -> None:
+    found = await guest.get("/products/facets?q=nairobi")
+    assert found["counted"] < search.FACETED_OF_SEARCH
+    _, keys = await cost(asked)
+    assert keys < 3 * search.MOST_WALKED_FOR_FACETS
+    asked.clear()
+    found = await guest.get("/products/facets?q=of")
+    assert (found["counted"], found["complete"]) == (search.FACETED_OF_SEARCH, False)
+    documents, keys = await cost(asked)
+    assert documents == 0  # the goods themselves are read by their ids, once, to be counted
+    assert keys < 5 * search.FACETED_OF_SEARCH
+
+
 @pytest.mark.parametrize("sort", ["price", "-price", "-sold", "title", "created_at"])
 async def test_what_is_gathered_by_a_filter_is_put_in_order_without_being_read(
-    guest: Client, asked: list[dict[str, Any]], sort: str
+    guest: Client, asked: list[dict[str, Any]], sort: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = f"/products?q=nairobi&tag=chai&price[gte]=1000&sort={sort}&limit=3"
+    monkeypatch.setattr(search, "SAMPLED", 5)  # of so few, what is rare would be walked else
+    path = f"/products?q=nairobi&tag=chai&price[gte]=1000&price[lt]=60000&sort={sort}&limit=3"
     page = await guest.get(path)
     documents, _ = await cost(asked, sorts=True)
     assert documents == len(page["items"]) == 3
