@@ -188,6 +188,13 @@ def with_formulas(asked: Asked, pass_on: PassOn) -> Reply:
     return replace(reply, body=reply.body.replace(b"'=", b"=")) if "export" in asked.path else reply
 
 
+def in_silence(asked: Asked, pass_on: PassOn) -> Reply:
+    """A stream that begins, and never says anything."""
+    if not asked.is_to("GET", "/live$"):
+        return pass_on(asked)
+    return Reply(200, [("content-type", "text/event-stream")], b": here\n\n")
+
+
 def searching_nothing(asked: Asked) -> Asked:
     """A search that looks at no words."""
     return replace(asked, path=asked.path.partition("?")[0]) if "q=" in asked.path else asked
@@ -293,6 +300,18 @@ MUTANTS: dict[str, tuple[Callable[[], Breaks], tuple[str, ...]]] = {
         ("A guest reads their order", "somebody else's order is 404"),
     ),
     "strangers_hear_403": (lambda: turned("PUT", "/orders/", 403, 404), ("somebody else's order is 404",)),
+    "streams_say_nothing": (
+        lambda: in_silence,
+        ("A guest follows their order live", "comes back to their order's stream"),
+    ),
+    "anybody_follows": (
+        lambda: turned("GET", "/live$", 200, 404, data={}),
+        ("an order is followed by no other guest",),
+    ),
+    "tokens_are_taken_from_addresses": (
+        lambda: turned("GET", "/live$", 200, 401, data={}),
+        ("an order is followed by no other guest",),
+    ),
     "swahili_is_english": (
         lambda: in_address("/timeline$", "language=sw", "language=en"),
         ("The history of an order",),

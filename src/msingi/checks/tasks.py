@@ -3,17 +3,14 @@
 import csv
 import io
 import json
-import threading
-import time
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
-
 from msingi.checks import rules
 from msingi.checks.harness import NO_BODY, Answer, Caller, Failed, World, check, fresh, need_of_all, together, until
+from msingi.checks.live import Event, Listener, inner, said
 
 PROJECTS = "/v1/tasks/projects"
 PROJECT = ("id", "name", "description", "owner_id", "role", "created_at", "updated_at", "version")
@@ -965,92 +962,27 @@ def _(world: World) -> None:
 # ---- live
 
 
-class Listener:
-    """Reads a stream of Server-Sent Events in the background."""
-
-    def __init__(self, caller: Caller, topic: str, last: str = "") -> None:
-        self.path = f"/v1/tasks/live?topic={topic}"
-        self.events: list[dict[str, str]] = []
-        self.ready = threading.Event()
-        self.failure = ""
-        self._enough = threading.Event()
-        headers = {**caller.authorization(), "Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
-        self._thread = threading.Thread(target=self._read, args=(caller.base + self.path, headers), daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> "Listener":
-        if not self.ready.wait(10):
-            raise Failed(
-                f"GET {self.path}",
-                self.failure or "nothing within 10 seconds",
-                "something at once, a comment line will do, when listening has begun",
-            )
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._enough.set()
-
-    def wait_for(self, task_id: str, kind: str = "") -> dict[str, str]:
-        """The first event on a task, of a kind if one is given."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            for event in self.on(task_id):
-                if kind in ("", _object(event.get("data", "")).get("kind")):
-                    return event
-            time.sleep(0.05)
-        should = f"a message{kind and f' of the kind {kind}'} whose data names the task {task_id}"
-        raise Failed(f"GET {self.path}", self.failure or f"{self.events[-3:] or 'no events'} within 10 seconds", should)
-
-    def on(self, task_id: str) -> list[dict[str, str]]:
-        """The events so far that are about a task."""
-        return [event for event in list(self.events) if _task_of(event) == task_id]
-
-    def _read(self, url: str, headers: dict[str, str]) -> None:
-        try:
-            with httpx.stream("GET", url, headers=headers, timeout=httpx.Timeout(10.0, read=20.0)) as reply:
-                if reply.status_code != 200 or "text/event-stream" not in reply.headers.get("content-type", ""):
-                    self.failure = f"{reply.status_code} {reply.headers.get('content-type', '')}"
-                    return
-                self._follow(reply)
-        except httpx.HTTPError as error:
-            self.failure = type(error).__name__
-
-    def _follow(self, reply: httpx.Response) -> None:
-        event: dict[str, str] = {}
-        for line in reply.iter_lines():
-            self.ready.set()
-            if self._enough.is_set():
-                return
-            name, _, value = line.partition(":")
-            if line == "" and event:
-                self.events.append(event)
-                event = {}
-            elif name:
-                event[name] = value.removeprefix(" ")
+def follow(caller: Caller, project: dict[str, Any], last: str = "") -> Listener:
+    return Listener(caller, f"/v1/tasks/live?topic=tasks/projects/{project['id']}", last)
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _task_of(event: dict[str, str]) -> Any:
-    inner = _object(event.get("data", "")).get("data")
-    return inner.get("task_id") if isinstance(inner, dict) else None
+def heard(live: Listener, task: dict[str, Any], kind: str = "") -> Event:
+    """The first message on a task, of a kind if one is given."""
+    should = f"a message{kind and f' of the kind {kind}'} whose data names the task {task['id']}"
+    return live.wait_for(
+        lambda event: inner(event).get("task_id") == task["id"] and kind in ("", said(event).get("kind")), should
+    )
 
 
 @check("Members hear live what happens in a project")
 def _(world: World) -> None:
     project = new_project(world.ann, viewer=world.bob.id)
-    with Listener(world.bob, f"tasks/projects/{project['id']}") as live:
+    with follow(world.bob, project) as live:
         task = new_task(world.ann, project)
         world.ann.patch(at(task), {"title": "changed"}).want(200)
         world.ann.put(at(task, "/completion")).want(200)
         for kind in ("task_added", "task_changed", "task_completed"):
-            event = live.wait_for(task["id"], kind)
+            event = heard(live, task, kind)
             if not event.get("id"):
                 raise Failed(f"GET {live.path}", str(event), "an id with each message")
 
@@ -1058,17 +990,17 @@ def _(world: World) -> None:
 @check("Who comes back to a live stream hears what was missed")
 def _(world: World) -> None:
     project = new_project(world.ann)
-    topic = f"tasks/projects/{project['id']}"
-    with Listener(world.ann, topic) as live:
+    with follow(world.ann, project) as live:
         first = new_task(world.ann, project)
-        last = live.wait_for(first["id"])
+        last = heard(live, first)
     missed = [new_task(world.ann, project) for _ in range(3)]
-    with Listener(world.ann, topic, last.get("id", "")) as live:
+    with follow(world.ann, project, last.get("id", "")) as live:
         for task in missed:
-            live.wait_for(task["id"])
-        if live.on(first["id"]):
+            heard(live, task)
+        again = [event for event in live.events if inner(event).get("task_id") == first["id"]]
+        if again:
             asked = f"GET {live.path} [Last-Event-ID: {last.get('id')}]"
-            raise Failed(asked, str(live.on(first["id"])), "only what came after that id")
+            raise Failed(asked, str(again), "only what came after that id")
 
 
 # ---- export

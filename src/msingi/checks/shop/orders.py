@@ -1,8 +1,21 @@
 """docs/contracts/shop-orders.md: what an order becomes, who may do what with it, and how its history reads."""
 
 from msingi.checks import rules
-from msingi.checks.harness import Caller, World, check, fresh, need_of_all, together, until
-from msingi.checks.shop.market import COUPONS, REASON, SHOP, Buyer, Order, common, counts, new_coupon, new_good, place
+from msingi.checks.harness import Caller, Failed, World, check, fresh, need_of_all, together, until
+from msingi.checks.live import Event, Listener, inner, said
+from msingi.checks.shop.market import (
+    COUPONS,
+    ORDER_TOKEN,
+    REASON,
+    SHOP,
+    Buyer,
+    Order,
+    common,
+    counts,
+    new_coupon,
+    new_good,
+    place,
+)
 
 
 def confirmed(world: World, quantity: int = 1, stock: int = 5) -> tuple[Order, str]:
@@ -220,3 +233,76 @@ def _odd(caller: Caller, path: str) -> None:
         answer = caller.get(path.format(id=odd))
         answer.problem(404, 400, 414, 422)
         rules.has_no_leaks(answer)
+
+
+# ---- live
+
+
+def follow(order: Order, last: str = "") -> Listener:
+    """What its guest hears of an order."""
+    return Listener(order.buyer.caller, f"{SHOP}/live?topic=shop/orders/{order.id}", last, order.headers)
+
+
+def entries(live: Listener, order: Order) -> list[str]:
+    """The kinds of the lines of its history that were heard of until now."""
+    told = [inner(event) for event in list(live.events) if said(event).get("kind") == "order_changed"]
+    return [str(each.get("entry")) for each in told if each.get("order_id") == order.id]
+
+
+def heard(live: Listener, order: Order, entry: str) -> Event:
+    def fits(event: Event) -> bool:
+        return said(event).get("kind") == "order_changed" and inner(event).get("entry") == entry
+
+    found = live.wait_for(fits, f"a message order_changed with the entry {entry}")
+    if inner(found).get("order_id") != order.id or not found.get("id"):
+        raise Failed(f"GET {live.path}", str(found), "an id, and of this order alone")
+    return found
+
+
+@check("A guest follows their order live with its token, and hears each line of its history once")
+def _(world: World) -> None:
+    order = Buyer(world).order(common(world))
+    with follow(order) as live:
+        order.cancel().want(200)
+        event = heard(live, order, "cancelled")
+        told = inner(event)
+        if told.get("state") != "cancelled" or not isinstance(told.get("version"), int):
+            raise Failed(f"GET {live.path}", str(event), "the state cancelled and the order's version as data")
+        history = [each["kind"] for each in order.ask("GET", "/timeline").want(200).data["items"]]
+        doubled = [kind for kind in set(entries(live, order)) if entries(live, order).count(kind) > history.count(kind)]
+        if doubled:
+            raise Failed(f"GET {live.path}", str(entries(live, order)), f"each line of {history} once")
+
+
+@check("A guest who comes back to their order's stream hears what was missed")
+def _(world: World) -> None:
+    order, other = Buyer(world).order(common(world)), Buyer(world).order(common(world))
+    with follow(other) as live:
+        other.cancel().want(200)
+        last = heard(live, other, "cancelled")["id"]
+    order.cancel().want(200)
+    with follow(order, last=last) as live:
+        heard(live, order, "cancelled")
+        if entries(live, other):
+            raise Failed(f"GET {live.path}", str(entries(live, other)), "nothing of another order")
+
+
+@check("Z1: an order is followed by no other guest, by no stranger, and by nobody without its token")
+def _(world: World) -> None:
+    world.tell_apart()
+    mine, theirs = Buyer(world).order(common(world)), Buyer(world).order(common(world))
+    token = mine.headers[ORDER_TOKEN]
+    path = f"{SHOP}/live?topic=shop/orders"
+    world.nobody.get(f"{path}/{mine.id}").problem(401, code="sign_in_first")
+    for name in ("token", "key", "order_token"):
+        world.nobody.get(f"{path}/{mine.id}&{name}={token}").problem(401, code="sign_in_first")
+    for topic, headers in (
+        (theirs.id, mine.headers),
+        (mine.id, theirs.headers),
+        (mine.id, {ORDER_TOKEN: token[:-1] + ("A" if token[-1] != "A" else "B")}),
+        ("none", mine.headers),
+    ):
+        world.nobody.get(f"{path}/{topic}", headers=headers).problem(404, code="not_found")
+    world.eve.get(f"{path}/{mine.id}").problem(404, code="not_found")
+    world.nobody.get(f"{SHOP}/live?topic=shop/board", headers=mine.headers).problem(401)
+    world.eve.get(f"{SHOP}/live?topic=shop/board").problem(404, code="not_found")
