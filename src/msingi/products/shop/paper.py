@@ -14,6 +14,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import segno
@@ -28,7 +29,6 @@ from msingi import kit
 from msingi.kit import state
 from msingi.kit.errors import Busy
 from msingi.kit.money import LOCALES, decimals
-from msingi.products.shop.rules.orders import HOUSE_ZONE
 from msingi.products.shop.rules.papers import Paper, Row, Sum, word
 
 PDF = "application/pdf"
@@ -68,8 +68,9 @@ def shown(amount: int, currency: str, language: str) -> str:
     return str(format_decimal(Decimal(amount).scaleb(-places), format=pattern, locale=LOCALES.get(language, "en_KE")))
 
 
-def day(at: datetime, language: str) -> str:
-    return str(format_date(at.astimezone(HOUSE_ZONE).date(), "d MMMM y", locale=LOCALES.get(language, "en_KE")))
+def day(at: datetime, zone: str, language: str) -> str:
+    """`21 November 2026`, by the clock of who issued it."""
+    return str(format_date(at.astimezone(ZoneInfo(zone)).date(), "d MMMM y", locale=LOCALES.get(language, "en_KE")))
 
 
 def printable(text: str) -> str:
@@ -194,7 +195,7 @@ class _Sheet(FPDF):
         self.set_y(self.get_y() + 1)
         for label, value in (
             (word("number", self.words), self.paper.number),
-            (word("date", self.words), day(self.paper.issued_at, self.words)),
+            (word("date", self.words), day(self.paper.issued_at, self.paper.seller.zone, self.words)),
             *self.paper.facts,
         ):
             y = self.get_y()

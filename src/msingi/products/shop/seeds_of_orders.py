@@ -42,7 +42,7 @@ from msingi.products.shop.models.stock import MovementRow, movements, stock_id, 
 from msingi.products.shop.queries.catalogue import Offer, offers
 from msingi.products.shop.queries.invoices import seller_now
 from msingi.products.shop.queries.pricing import taxes_of
-from msingi.products.shop.queries.sales import sale_of
+from msingi.products.shop.queries.sales import sale_of, zone
 from msingi.products.shop.rules import bookkeeping, pricing
 from msingi.products.shop.rules import orders as rules
 from msingi.products.shop.rules.invoices import invoice_number, paid_with
@@ -302,7 +302,7 @@ def _numbered(told: Iterable[Story]) -> list[tuple[Story, Invoice | None]]:
             found.append((each, None))
             continue
         at = each.payment.movements[0].at
-        year = rules.year_of(at)
+        year = rules.year_of(at, zone())
         places[year] += 1
         invoice = Invoice(
             id=invoice_number(year, places[year]),

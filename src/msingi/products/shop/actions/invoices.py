@@ -15,6 +15,7 @@ from msingi.products.shop.models.credit_notes import CreditNote, credit_notes
 from msingi.products.shop.models.orders import Invoice, Order, invoices, orders
 from msingi.products.shop.queries.invoices import invoice_of, last_place, notes_of, seller_now
 from msingi.products.shop.queries.orders import payments_of
+from msingi.products.shop.queries.sales import zone
 from msingi.products.shop.rules import invoices as rules
 from msingi.products.shop.rules.orders import year_of
 
@@ -33,7 +34,7 @@ async def number_invoice(order_id: str) -> str:
         if known is not None:
             return known.id
         paid = await payments_of(order_id)
-        year = year_of(now())
+        year = year_of(now(), zone())
         place = await last_place(invoices, year) + 1
         try:
             return (await _number(order_id, year, place, paid)).id
@@ -84,7 +85,7 @@ async def _write_credit_note(order: Order, invoice: Invoice, payment: Payment, r
         credit = rules.credit(order, refund, notes)
         if credit is None or any(each.refund_id == refund.id for each in notes):
             return
-        year = year_of(now())
+        year = year_of(now(), zone())
         place = await last_place(credit_notes, year) + 1
         fresh = CreditNote(
             **credit._asdict(),

@@ -121,6 +121,7 @@ class Seller(Struct, frozen=True):
     name: str
     address: str = ""  # its lines separated by commas
     tax_pin: str = ""
+    zone: str = "Africa/Nairobi"  # by whose clock it is dated
 
 
 class PaidWith(Struct, frozen=True):

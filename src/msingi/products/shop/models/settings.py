@@ -1,5 +1,6 @@
 """What the shop is told by its environment."""
 
+import re
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -7,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 ONE = r"[1-9]\d{0,8}/([1-9]\d{0,6} ?)?(second|minute|hour|day)s?"
 LIMITS = rf"^{ONE}(, *{ONE})*$"  # as kit.limits reads them
+KRA_PIN = re.compile(r"[AP]\d{9}[A-Z]", re.ASCII)
 Secret = Annotated[str, Meta(extra={"secret": True})]
 
 
@@ -15,7 +17,7 @@ class ShopSettings(Struct, frozen=True, kw_only=True):
 
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = field(name="MSINGI_SHOP_CURRENCY", default="KES")
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = field(name="MSINGI_SHOP_COUNTRY", default="KE")
-    zone: str = field(name="MSINGI_SHOP_ZONE", default="Africa/Nairobi")  # whose days reports are of
+    zone: str = field(name="MSINGI_SHOP_ZONE", default="Africa/Nairobi")  # of its days and years
     name: str = field(name="MSINGI_SHOP_NAME", default="Duka")
     address: str = field(name="MSINGI_SHOP_ADDRESS", default="")  # on invoices, its lines separated by commas
     tax_pin: str = field(name="MSINGI_SHOP_TAX_PIN", default="")  # on invoices
@@ -44,3 +46,8 @@ class ShopSettings(Struct, frozen=True, kw_only=True):
             ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"MSINGI_SHOP_ZONE: there is no time zone {self.zone!r}") from None
+        if self.country == "KE" and self.tax_pin and not KRA_PIN.fullmatch(self.tax_pin):
+            raise ValueError(
+                f"MSINGI_SHOP_TAX_PIN: {self.tax_pin!r} is no PIN of the KRA, as P051234567X: "
+                "A or P, nine digits and a letter, all capitals"
+            )

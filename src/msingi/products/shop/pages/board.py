@@ -18,7 +18,7 @@ from msingi.products.shop.pages import wording
 from msingi.products.shop.pages.shell import STAFF, AnyRequest, show
 from msingi.products.shop.queries import board
 from msingi.products.shop.queries.orders import SEE_ALL, is_staff
-from msingi.products.shop.rules.orders import HOUSE_ZONE
+from msingi.products.shop.queries.sales import zone
 
 HERE = "/shop/admin/orders"
 
@@ -46,8 +46,8 @@ async def show_board(
 
 def brief(at: datetime, *, language: str = "en") -> str:
     """`14:05` for today, else `20 Nov, 14:05`, by the clock of the shop."""
-    here = at.astimezone(HOUSE_ZONE)
-    is_today = here.date() == now().astimezone(HOUSE_ZONE).date()
+    here = at.astimezone(zone())
+    is_today = here.date() == now().astimezone(zone()).date()
     return str(format_datetime(here, "HH:mm" if is_today else "d MMM, HH:mm", locale=LOCALES[language]))
 
 

@@ -59,7 +59,7 @@ async def notes_of(order_id: str) -> list[CreditNote]:
 
 def seller_now() -> Seller:
     settings = state.part(ShopSettings)
-    return Seller(name=settings.name, address=settings.address, tax_pin=settings.tax_pin)
+    return Seller(name=settings.name, address=settings.address, tax_pin=settings.tax_pin, zone=settings.zone)
 
 
 # ---- as JSON

@@ -44,7 +44,6 @@ MOVES: Mapping[Act, Mapping[State, State]] = {
 NUMBER = re.compile(r"(?:MS)?([A-HJ-NP-Z2-9]{8})")  # base32, with 8 and 9 for I and O
 OVER: frozenset[State] = frozenset({"delivered", "cancelled", "expired"})
 CONFIRMED: frozenset[State] = frozenset({"confirmed", "partly_shipped", "shipped", "delivered"})
-HOUSE_ZONE = ZoneInfo("Africa/Nairobi")  # whose years invoices are counted in
 TO_RETURN = timedelta(days=14)  # after delivery
 MOST_PAYMENTS = 10
 MOST_SHIPMENTS = 50
@@ -213,9 +212,9 @@ def order_of(purpose: str) -> str | None:
     return order_id if kind == "shop.order" and order_id else None
 
 
-def year_of(at: datetime) -> int:
-    """The year on the calendar of the house."""
-    return at.astimezone(HOUSE_ZONE).year
+def year_of(at: datetime, zone: ZoneInfo) -> int:
+    """The year on the shop's calendar."""
+    return at.astimezone(zone).year
 
 
 # ---- goods

@@ -146,7 +146,7 @@ async def test_it_stays_as_it_was_and_who_has_it_is_not_sent_it_again(
     pdf = await ann.get(path)
     mark = ann.last.headers["etag"]
     state.part(paper.Desk).drawn.clear()
-    told(name="Another shop", address="", tax_pin="")
+    told(name="Another shop", address="", tax_pin="", zone="Pacific/Kiritimati")
     with clock.shifted(timedelta(days=3)):
         async with (later := world.client(ann.actor)).http:
             assert await later.get(path) == pdf

@@ -86,6 +86,14 @@ def pages_of(pdf: bytes) -> list[str]:
 # ---- drawing
 
 
+def test_a_paper_is_dated_by_the_clock_of_who_issued_it() -> None:
+    order = order_of(line())
+    for zone, date in (("Africa/Nairobi", "1 January 2027"), ("Africa/Lagos", "31 December 2026")):
+        paper = papers.invoice_paper(order, invoice_of(order), replace(SELLER, zone=zone), "en", CHECK)
+        (text,) = pages_of(drawing.drawn(paper))
+        assert date in text
+
+
 def test_the_same_paper_is_drawn_in_the_same_bytes_and_found_by_its_words() -> None:
     order = order_of(line(), line("2", title="Stove", quantity=1, price=250_000, discount=5_000))
     pdf = drawing.drawn(paper_of(order))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -98,9 +99,11 @@ def test_a_purpose_names_its_order_and_no_other_thing_does() -> None:
     assert [rules.order_of(each) for each in ("", "06f1", "shop.order:", "jobs.fee:06f1")] == [None] * 4
 
 
-def test_the_year_of_an_invoice_is_that_of_nairobi() -> None:
-    assert rules.year_of(datetime(2026, 12, 31, 20, 59, tzinfo=UTC)) == 2026
-    assert rules.year_of(datetime(2026, 12, 31, 21, 0, tzinfo=UTC)) == 2027
+@pytest.mark.parametrize(("zone", "begins"), [("Africa/Nairobi", 21), ("Africa/Lagos", 23), ("UTC", 24)])
+def test_the_year_of_an_invoice_is_that_of_the_shop(zone: str, begins: int) -> None:
+    begun = datetime(2026, 12, 31, tzinfo=UTC) + timedelta(hours=begins)
+    assert rules.year_of(begun - timedelta(seconds=1), ZoneInfo(zone)) == 2026
+    assert rules.year_of(begun, ZoneInfo(zone)) == 2027
 
 
 # ---- sending

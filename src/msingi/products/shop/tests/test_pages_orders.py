@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
-from msingi.kit import clock, csrf
+from msingi.kit import clock, csrf, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Problem, Stale
 from msingi.kit.payments.models import payments
@@ -22,9 +24,10 @@ from msingi.kit.testing import Client, World
 from msingi.kit.unit import alone
 from msingi.products.shop import pages as all_pages
 from msingi.products.shop.models.orders import Order, orders
+from msingi.products.shop.models.settings import ShopSettings
 from msingi.products.shop.models.stock import stocks
+from msingi.products.shop.pages import board, shell, wording
 from msingi.products.shop.pages import order as order_page
-from msingi.products.shop.pages import shell, wording
 from msingi.products.shop.queries.orders import payments_of
 from msingi.products.shop.rules import orders as rules
 from msingi.products.shop.rules.stock import NotAllocated
@@ -488,3 +491,11 @@ async def test_every_page_of_orders_speaks_the_readers_language(
 def test_a_sum_is_read_as_people_write_it() -> None:
     assert order_page._minor("1,299.50", "KES") == 129_950
     assert order_page._minor("1 299", "UGX") == 1_299
+
+
+async def test_the_board_tells_the_time_by_the_clock_of_the_shop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = datetime(2025, 11, 20, 21, 5, tzinfo=UTC)
+    assert board.brief(at) == "21 Nov, 00:05"
+    here = state.current().parts
+    monkeypatch.setitem(here, ShopSettings, msgspec.structs.replace(here[ShopSettings], zone="Africa/Lagos"))
+    assert board.brief(at) == "20 Nov, 22:05"

@@ -144,3 +144,13 @@ def test_a_time_zone_that_is_none_keeps_the_shop_from_starting() -> None:
         with pytest.raises(config.BadSettings, match="MSINGI_SHOP_ZONE"):
             config.load(ShopSettings, {"MSINGI_SHOP_ZONE": name})
     assert config.load(ShopSettings, {"MSINGI_SHOP_ZONE": "Europe/Berlin"}).zone == "Europe/Berlin"
+
+
+def test_a_tax_pin_that_the_revenue_authority_would_not_know_keeps_the_shop_from_starting() -> None:
+    for pin in ("P05123456X", "X051234567P", "p051234567x", "P0512345678", "P051234567X ", "P٠٥١٢٣٤٥٦٧X"):
+        with pytest.raises(config.BadSettings, match="MSINGI_SHOP_TAX_PIN"):
+            config.load(ShopSettings, {"MSINGI_SHOP_TAX_PIN": pin})
+    for pin in ("", "P051234567X", "A001234567Z"):
+        assert config.load(ShopSettings, {"MSINGI_SHOP_TAX_PIN": pin}).tax_pin == pin
+    uganda = {"MSINGI_SHOP_TAX_PIN": "1000123456", "MSINGI_SHOP_COUNTRY": "UG"}
+    assert config.load(ShopSettings, uganda).tax_pin == "1000123456"
