@@ -34,11 +34,13 @@ PLACES: list[tuple[str, str, tuple[str, ...]]] = [
 # What a page says of the form that led to it: `/shop/admin/stock?done=received`.
 DONE = {
     "counted": "It is noted.",
+    "moved": "It is moved.",
     "export_asked": "It is being written. It stands below.",
     "order_cancelled": "It is cancelled.",
     "order_delivered": "It has arrived.",
     "order_filled": "It is filled, and can be sent.",
     "order_sent": "It is on its way.",
+    "received": "It is there.",
     "payment_asked": "The provider was asked. What it says stands below.",
     "refund_approved": "It is approved, and on its way back.",
     "refund_asked": "It is asked for. Another person has to approve it.",
@@ -61,6 +63,7 @@ FIELDS: dict[str, str] = {
     "reason": "Reason",
     "since": "From",
     "sure": "Yes",
+    "to": "To which place",
     "tracking": "Tracking number",
     "until": "Until",
 }

@@ -1,5 +1,6 @@
 """Stock for those who look after it: what lies where, what runs low, and what somebody counted."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from litestar import Response
@@ -11,6 +12,7 @@ from msingi.kit.actors import Actor
 from msingi.kit.db import Page, Paging, Where
 from msingi.kit.errors import Problem
 from msingi.kit.http import Given, Path, Query, form_at, page_at
+from msingi.products.shop.actions import desk as at_desk
 from msingi.products.shop.actions import stock as acting
 from msingi.products.shop.contract import Movement
 from msingi.products.shop.models.stock import stock_id
@@ -18,7 +20,7 @@ from msingi.products.shop.pages.shell import STAFF, AnyRequest, show
 from msingi.products.shop.queries import board, desk
 from msingi.products.shop.queries import stock as queries
 from msingi.products.shop.queries.orders import SEE_ALL
-from msingi.products.shop.schemas.stock import Counted, Reason, StockView
+from msingi.products.shop.schemas.stock import Counted, Quantity, Reason, StockView
 
 HERE = "/shop/admin/stock"
 CHANGE = "shop:stock"
@@ -40,6 +42,21 @@ class Count(Struct):
     location: str
     counted: Counted
     reason: Reason = ""
+
+
+class Arrived(Struct):
+    """So many more, where `seen` lay before."""
+
+    location: str
+    seen: int
+    quantity: Quantity
+    reason: Reason = ""
+
+
+class Carried(Arrived):
+    """So many to another place."""
+
+    to: str = ""
 
 
 class Threshold(Struct):
@@ -88,6 +105,33 @@ async def count_stock(request: AnyRequest, variant_id: Path[str], actor: Given[A
     return pages.gone_well(f"{HERE}/{variant_id}", "counted")
 
 
+@form_at(HERE + "/{variant_id:str}/receipts", permission=CHANGE)
+async def receive_stock(request: AnyRequest, variant_id: Path[str], actor: Given[Actor]) -> Response[Any]:
+    """Goods arrived; sent twice, the form counts once."""
+    try:
+        form = await pages.form_of(request, Arrived)
+        await queries.location(form.location)
+        await queries.check_variant(variant_id)
+        receive = partial(acting.receive, variant_id, form.location, form.quantity, form.reason, actor)
+        await at_desk.on_stock_as_seen(stock_id(variant_id, form.location), form.seen, receive)
+    except Problem as problem:
+        return await _variant(request, variant_id, actor, pages.to_show(problem))
+    return pages.gone_well(f"{HERE}/{variant_id}", "received")
+
+
+@form_at(HERE + "/{variant_id:str}/moves", permission=CHANGE)
+async def move_stock(request: AnyRequest, variant_id: Path[str], actor: Given[Actor]) -> Response[Any]:
+    """Some of it is carried to another place; sent twice, once."""
+    try:
+        form = await pages.form_of(request, Carried)
+        await queries.location(form.to)
+        move = partial(acting.move, variant_id, form.location, form.to, form.quantity, form.reason, actor)
+        await at_desk.on_stock_as_seen(stock_id(variant_id, form.location), form.seen, move)
+    except Problem as problem:
+        return await _variant(request, variant_id, actor, pages.to_show(problem))
+    return pages.gone_well(f"{HERE}/{variant_id}", "moved")
+
+
 @form_at(HERE + "/{variant_id:str}/threshold", permission=CHANGE)
 async def set_threshold(request: AnyRequest, variant_id: Path[str], actor: Given[Actor]) -> Response[Any]:
     """Say when somebody is to be told that it runs low."""
@@ -100,7 +144,8 @@ async def set_threshold(request: AnyRequest, variant_id: Path[str], actor: Given
 
 
 async def _variant(request: AnyRequest, variant_id: str, actor: Actor, problem: Problem | None = None) -> Response[str]:
-    stock = await queries.stock_of(variant_id)
+    stock, places = await queries.stock_of(variant_id), await board.places()
+    here = {each.location_id for each in stock.items}
     history = await queries.all_movements({"variant_id": variant_id}, Paging(limit=20))
     return show(
         "variant",
@@ -108,7 +153,8 @@ async def _variant(request: AnyRequest, variant_id: str, actor: Actor, problem: 
         problem,
         stock=stock,
         called=(await desk.called([variant_id])).get(variant_id),
-        places=await board.places(),
+        places=places,
+        elsewhere={id: name for id, name in places.items() if id not in here},
         history=history.items,
         who=await board.names_of(each.by for each in history.items),
         kinds=MOVEMENTS,
@@ -117,4 +163,11 @@ async def _variant(request: AnyRequest, variant_id: str, actor: Actor, problem: 
     )
 
 
-routes: list[ControllerRouterHandler] = [show_stock, show_variant, count_stock, set_threshold]
+routes: list[ControllerRouterHandler] = [
+    show_stock,
+    show_variant,
+    count_stock,
+    receive_stock,
+    move_stock,
+    set_threshold,
+]

@@ -1,5 +1,6 @@
 """The staff's pages beside orders, read and filled in as a browser does it: each sees what they may, and no more."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -251,10 +252,76 @@ async def test_what_cannot_be_counted_is_said_on_the_page(ann: Client, world: Wo
     assert (await stocks.get("stove-1.nairobi")).on_hand == 3
 
 
+async def test_goods_arrive_and_are_moved_once_however_often_the_form_is_sent(world: World, bank: Bank) -> None:
+    path = f"{STOCK}/stove-1"
+    async with at_desk(world, WAREHOUSE) as staff:
+        await staff.open(path)
+        led = await staff.send(f"{path}/receipts", having='value="nairobi"', quantity="7", reason="note 1042")
+        assert "It is there." in await staff.open(led)
+        page = await staff.post(f"{path}/receipts", {**csrf_in(staff), **SEEN, "quantity": "7"}, 409)
+        assert "It changed while you were at it" in page
+        assert (await stocks.get("stove-1.nairobi")).on_hand == 10
+        await staff.open(path)
+        led = await staff.send(f"{path}/moves", having='value="nairobi"', to="mombasa", quantity="4")
+        assert "It is moved." in await staff.open(led)
+        again = {**csrf_in(staff), **SEEN, "seen": "10", "to": "mombasa", "quantity": "4"}
+        page = await staff.post(f"{path}/moves", again, 409)
+        assert "It changed while you were at it" in page
+        held = [(await stocks.get(f"stove-1.{place}")).on_hand for place in ("nairobi", "mombasa")]
+        assert held == [6, 4]
+        await world.work()
+        assert "note 1042" in await staff.open(path)
+        kept = [(each.kind, each.on_hand, each.by) for each in await movements.many({"variant_id": "stove-1"})]
+        moved = [("moved", -4, "warehouse"), ("moved", 4, "warehouse"), ("received", 7, "warehouse")]
+        assert sorted(each for each in kept if each[2]) == moved
+
+
+async def test_of_two_forms_that_are_sent_at_once_one_counts(world: World, bank: Bank) -> None:
+    path = f"{STOCK}/radio-1"
+    async with at_desk(world, WAREHOUSE) as staff:
+        page = await staff.open(path)
+        assert "It arrived at a place where it never was" in page
+        form = {**csrf_in(staff), "location": "mombasa", "seen": "0", "quantity": "5"}
+        own = {"origin": "http://msingi.test", "sec-fetch-site": "same-origin"}
+        sent = [staff.http.post(f"{path}/receipts", data=form, headers=own) for _ in range(5)]
+        assert sorted(each.status_code for each in await asyncio.gather(*sent)) == [303, 409, 409, 409, 409]
+    assert (await stocks.get("radio-1.mombasa")).on_hand == 5
+
+
+async def test_what_cannot_be_moved_is_said_on_the_page(ann: Client, world: World, bank: Bank) -> None:
+    await paid(ann, bank, world, {"stove-1": 2})
+    path = f"{STOCK}/stove-1"
+    async with at_desk(world, WAREHOUSE) as staff:
+        await staff.open(path)
+        page = await staff.send(f"{path}/moves", 409, having='value="nairobi"', to="mombasa", quantity="2")
+        assert "2 of it belong to orders that are paid" in page
+        page = await staff.send(f"{path}/moves", 422, having='value="nairobi"', to="nairobi", quantity="1")
+        assert "It lies there already" in page
+        await staff.open(path)
+        assert "<strong>Quantity</strong>" in await staff.send(
+            f"{path}/receipts", 422, having='value="nairobi"', quantity="0"
+        )
+        await staff.open(path)
+        await staff.send(f"{path}/moves", 404, having='value="nairobi"', to="nowhere", quantity="1")
+    assert (await stocks.get("stove-1.nairobi")).on_hand == 3
+
+
+SEEN = {"location": "nairobi", "seen": "3"}
+
+
+def csrf_in(desk: Desk) -> dict[str, str]:
+    found = re.search(r'name="_csrf" value="([^"]+)"', desk.text)
+    assert found
+    return {"_csrf": found[1]}
+
+
 async def test_z1_who_only_reads_stock_is_offered_no_form_and_can_send_none(world: World, bank: Bank) -> None:
     async with at_desk(world, SUPPORT) as support:
         assert "<form" not in main_of_whole(await support.open(f"{STOCK}/tea-250"))
         await support.post(f"{STOCK}/tea-250/counts", {"location": "nairobi", "counted": "1"}, 403)
+        for act in ("receipts", "moves"):
+            sent = {"location": "nairobi", "seen": "100", "quantity": "1", "to": "mombasa"}
+            await support.post(f"{STOCK}/tea-250/{act}", sent, 403)
 
 
 def main_of_whole(page: str) -> str:

@@ -6,6 +6,8 @@ TABLE = """
     GET    //shop/admin/stock/tea-250              303  403  200
     GET    //shop/admin/stock/nothing              303  403  404
     POST   //shop/admin/stock/tea-250/counts       401  403  403
+    POST   //shop/admin/stock/tea-250/receipts     401  403  403
+    POST   //shop/admin/stock/tea-250/moves        401  403  403
     POST   //shop/admin/stock/tea-250/threshold    401  403  403
     GET    //shop/admin/import                     303  403  200
     POST   //shop/admin/import                     401  403  403
