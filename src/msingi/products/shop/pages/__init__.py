@@ -3,7 +3,7 @@
 from litestar.types import ControllerRouterHandler
 
 from msingi.kit import pages
-from msingi.products.shop.pages import board, dashboard, invoices, order, refunds, sheets, stock
+from msingi.products.shop.pages import board, dashboard, invoices, order, refunds, sheets, stock, webhooks
 
 page_routes: list[ControllerRouterHandler] = [
     *dashboard.routes,
@@ -13,5 +13,6 @@ page_routes: list[ControllerRouterHandler] = [
     *invoices.routes,
     *stock.routes,
     *sheets.routes,
+    *webhooks.routes,
     pages.static("shop"),
 ]

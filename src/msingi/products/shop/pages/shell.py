@@ -30,6 +30,7 @@ PLACES: list[tuple[str, str, tuple[str, ...]]] = [
     ("/shop/admin/stock", "Stock", (STAFF,)),
     ("/shop/admin/import", "Import", ("shop:catalogue",)),
     ("/shop/admin/exports", "Exports", ("shop:reports",)),
+    ("/shop/admin/webhooks", "Webhooks", ("shop:webhooks",)),
 ]
 # What a page says of the form that led to it: `/shop/admin/stock?done=received`.
 DONE = {
@@ -41,6 +42,7 @@ DONE = {
     "order_filled": "It is filled, and can be sent.",
     "order_sent": "It is on its way.",
     "received": "It is there.",
+    "pinged": "It is sent. What became of it stands below.",
     "payment_asked": "The provider was asked. What it says stands below.",
     "refund_approved": "It is approved, and on its way back.",
     "refund_asked": "It is asked for. Another person has to approve it.",
@@ -49,16 +51,20 @@ DONE = {
     "return_decided": "It is decided.",
     "return_received": "It is back. Its part of the money follows.",
     "saved": "Saved.",
+    "sent_again": "It is sent again. What became of it stands below.",
+    "webhook_removed": "It is told no more.",
 }
 # What the fields of forms are called in the labels before them.
 FIELDS: dict[str, str] = {
     "amount": "Amount",
     "carrier": "Carrier",
     "code": "Code of the receiver",
+    "events": "Is told of",
     "counted": "How many lie there",
     "lines": "Articles",
     "low_at": "Alert at",
     "note": "Note",
+    "overlap_hours": "Hours",
     "quantity": "Quantity",
     "reason": "Reason",
     "since": "From",
@@ -66,6 +72,7 @@ FIELDS: dict[str, str] = {
     "to": "To which place",
     "tracking": "Tracking number",
     "until": "Until",
+    "url": "Address",
 }
 
 

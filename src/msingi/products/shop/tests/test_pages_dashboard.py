@@ -21,7 +21,7 @@ from msingi.products.shop.models.catalogue import products as goods
 from msingi.products.shop.models.orders import Order, orders
 from msingi.products.shop.models.reports import sheets
 from msingi.products.shop.models.stock import movements, stocks
-from msingi.products.shop.pages import dashboard, shell, stock
+from msingi.products.shop.pages import dashboard, shell, stock, webhooks
 from msingi.products.shop.pages import sheets as sheet_pages
 from msingi.products.shop.queries.reports import Funnel
 from msingi.products.shop.rules import spans
@@ -64,6 +64,7 @@ def said_by_code() -> Iterator[str]:
     yield from (title for _, title, _ in shell.PLACES)
     columns = re.findall(r"for title in \(([^()]+)\)", (FOLDER / "templates" / "sales.html").read_text("utf-8"))
     yield from columns[0].split('"')[1::2]
+    yield from webhooks.said_here()
     for module in iter_modules(all_pages.__path__):
         source = (FOLDER / "pages" / f"{module.name}.py").read_text("utf-8")
         yield from re.findall(r"""(?:translate\(|said\(|Tile\()\s*["']([^"']+)["']""", source)
