@@ -13,10 +13,11 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from msingi.console import figures
 from msingi.console.shell import THEMES, own_path, running, shell
 from msingi.kit import audit, jobs, openapi, pages, state
 from msingi.kit.db import Paging
-from msingi.kit.errors import NotFound, Problem, code_of
+from msingi.kit.errors import Forbidden, NotFound, Problem, SignInFirst, code_of
 from msingi.kit.health import mongo_answers, redis_answers
 from msingi.kit.http import Given, form_at, get, page_at
 from msingi.kit.mail import mail_pages
@@ -131,6 +132,20 @@ async def show_jobs(request: AnyRequest, page: Given[Paging]) -> Response[str]:
     return pages.page("console/jobs.html", request, **shell(request), queues=await jobs.queues(), failures=failed)
 
 
+@page_at("/bench", public=True)
+async def show_race(request: AnyRequest) -> Response[str]:
+    """What the last race measured: for everybody in development, else for who may read the metrics."""
+    _allow_figures(request)
+    return pages.page("console/race.html", request, **shell(request), run=figures.read(), figures=figures)
+
+
+def _allow_figures(request: AnyRequest) -> None:
+    actor = request.scope.get("user")
+    if not state.settings().production or (actor is not None and actor.may("metrics:read")):
+        return
+    raise SignInFirst if actor is None else Forbidden
+
+
 @form_at("/jobs/again", permission="jobs:manage")
 async def run_job_again(request: AnyRequest) -> Redirect:
     """Give a failed job another chance."""
@@ -223,6 +238,7 @@ routes: list[ControllerRouterHandler] = [
     show_postman,
     show_problem,
     show_jobs,
+    show_race,
     run_job_again,
     discard_job,
     choose_theme,

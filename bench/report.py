@@ -1,0 +1,180 @@
+"""What the last race says, as text, as the table of README, and as pictures: `python -m bench report`.
+
+The pictures are the charts that the console shows at `/bench`, drawn by the same templates and photographed in
+Chromium: no other program that draws is needed.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from playwright.sync_api import Browser, sync_playwright
+
+from msingi.console import figures
+from msingi.console.figures import LIMIT, OURS, REFERENCE, Chart, Row, Run, number
+
+ROOT = Path(__file__).parents[1]
+README, IMAGES = ROOT / "README.md", ROOT / "docs" / "images"
+CONSOLE = Path(figures.__file__).parent
+BEGIN, END = "<!-- race: begin -->", "<!-- race: end -->"
+CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+PAGE = """<!doctype html><html data-theme="light"><head><style>{{ style }}
+body { width: 790px; margin: 0; padding: 16px; background: #fff; }</style></head>
+<body>{% from "race_chart.html" import chart %}<figure class="chart"><figcaption>{{ drawing.title }}</figcaption>
+{{ chart(drawing, kind) }}</figure></body></html>"""
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="bench report", description=__doc__)
+    parser.add_argument("--from", dest="source", type=Path, default=figures.LAST, help="the figures of a race")
+    parser.add_argument("--no-pictures", action="store_true", help="only the table of README")
+    options = parser.parse_args(arguments)
+    run = figures.read(options.source)
+    if run is None:
+        print(f"There is no {options.source}: make bench ARGS='race --json bench/last.json'", file=sys.stderr)
+        return 2
+    README.write_text(with_table(README.read_text("utf-8"), run), "utf-8")
+    if not options.no_pictures:
+        draw(run, IMAGES)
+    print(text(run))
+    return 0
+
+
+# ---- the table of README
+
+
+def with_table(readme: str, run: Run) -> str:
+    """README with the table of this run between its markers. Raises ValueError if they are not there."""
+    begin, end = readme.index(BEGIN) + len(BEGIN), readme.index(END)
+    return f"{readme[:begin]}\n{table(run)}\n{readme[end:]}"
+
+
+def table(run: Run) -> str:
+    """A table for each number of web processes, and what has to be known to read it."""
+    options = run.options
+    parts = [
+        f"Measured on {run.at:%Y-%m-%d} ({run.machine}): requests a second, the median of {options['rounds']} "
+        f"rounds in turns over {options['connections']} connections, all on one MongoDB and one Redis; ± is half of "
+        "the distance between the fastest and the slowest round."
+    ]
+    if run.noise:
+        parts.append(f"**The machine was too noisy to decide by these figures**: {'; '.join(run.noise)}.")
+    for count in figures.counts(run):
+        parts += [f"Web processes: {count}", _table(run, count)]
+    parts.append(_memory(run))
+    if run.left_out:
+        parts.append("Left out: " + "; ".join(_left_out(run, each) for each in run.left_out) + ".")
+    return "\n\n".join(["", *parts, ""])
+
+
+def _left_out(run: Run, each: figures.LeftOut) -> str:
+    where = f" with {each.processes} web processes" if each.processes else ""
+    return f"{run.stacks.get(each.stack, each.stack)}{where} ({_plain(each.reason)})"
+
+
+def _plain(reason: str) -> str:
+    return " ".join(reason.split()).replace("|", "/")[:200]
+
+
+def _table(run: Run, count: int) -> str:
+    rows = run.of(count)
+    names = [name for name in run.stacks if any(row.stack == name for row in rows)]
+    head = ["", *(run.stacks[name] for name in names), *_ratio_heads(run, names)]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for several in figures.by_workload(rows).values():
+        found = {row.stack: row for row in several}
+        cells = [_cell(found.get(name)) for name in names]
+        ours = found.get(OURS)
+        ratios = [_ratio(run, ours, to) for to in (REFERENCE, LIMIT) if to in names and OURS in names]
+        lines.append("| " + " | ".join([several[0].title, *cells, *ratios]) + " |")
+    return "\n".join(lines)
+
+
+def _ratio_heads(run: Run, names: Sequence[str]) -> list[str]:
+    if OURS not in names:
+        return []
+    return [f"{run.stacks[OURS]} ÷ {run.stacks[to]}" for to in (REFERENCE, LIMIT) if to in names]
+
+
+def _cell(row: Row | None) -> str:
+    return f"{number(row.rate)} ± {row.spread / 2:.0%}" if row else ""
+
+
+def _ratio(run: Run, ours: Row | None, to: str) -> str:
+    found = run.ratio(ours, to) if ours else None
+    return f"**{found:.2f}**" if found else ""
+
+
+def _memory(run: Run) -> str:
+    """Megabytes of the web processes after all that was asked."""
+    told = [
+        f"{run.stacks[each.stack]} with {each.processes}: {number(each.loaded)} MB"
+        + (f" (and {number(each.workers)} of its workers)" if each.workers else "")
+        for each in run.memory
+    ]
+    return f"Memory of the web processes after the load: {'; '.join(told)}."
+
+
+# ---- the same for a terminal
+
+
+def text(run: Run) -> str:
+    """Every figure, a line for each workload and stack."""
+    lines = [f"{run.at:%Y-%m-%d %H:%M} UTC, {run.machine}"]
+    for count in figures.counts(run):
+        head = (
+            f"\n{'web processes: ' + str(count):<46}{'stack':<22}{'a second':>10}{'spread':>8}{'CPU ms':>9}{'DB ms':>8}"
+        )
+        lines.append(f"{head}{'p50':>9}{'p99':>9} ms at{'':>7}")
+        lines += [_line(run, row) for row in run.of(count)]
+    for each in run.memory:
+        lines.append(
+            f"{run.stacks[each.stack]}, {each.processes}: {each.at_rest:.0f} MB at rest, {each.loaded:.0f} after"
+        )
+    lines += [f"Left out: {_left_out(run, each)}" for each in run.left_out]
+    return "\n".join(lines + [f"TOO NOISY: {reason}" for reason in run.noise])
+
+
+def _line(run: Run, row: Row) -> str:
+    database = number(sum(row.database_ms) / len(row.database_ms)) if row.database_ms else ""
+    told = f"{row.title:<46}{run.stacks[row.stack]:<22}{number(row.rate):>10}{row.spread:>8.0%}"
+    told += f"{number(row.cpu) if row.cpu is not None else '':>9}{database:>8}"
+    p50, p99 = (number(row.latencies[part]) if row.latencies else "" for part in ("p50", "p99"))
+    return f"{told}{p50:>9}{p99:>9}{number(row.asked):>10}/s"
+
+
+# ---- pictures
+
+
+def draw(run: Run, folder: Path) -> None:
+    """`race-rates-1.png`, `race-latencies-1.png` and so on."""
+    with sync_playwright() as playwright:
+        found = next((path for path in CHROMIUMS if Path(path).exists()), None)
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        for count in figures.counts(run):
+            for kind, make in (("rates", figures.rates), ("latencies", figures.latencies)):
+                for drawing in make(run, count)[:1]:
+                    photograph(browser, drawing, kind, folder / f"race-{kind}-{count}.png")
+        browser.close()
+
+
+def photograph(browser: Browser, drawing: Chart, kind: str, path: Path) -> None:
+    page = browser.new_page(viewport={"width": 822, "height": 400})
+    page.set_content(html(drawing, kind))
+    page.screenshot(path=path, full_page=True)
+    page.close()
+
+
+def html(drawing: Chart, kind: str) -> str:
+    """One chart on a page of its own."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(CONSOLE / "templates"), autoescape=True)
+    styles = [(CONSOLE / "static" / name).read_text("utf-8") for name in ("shell.css", "content.css", "race.css")]
+    style = Markup("\n".join(styles))
+    return environment.from_string(PAGE).render(drawing=drawing, kind=kind, style=style)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
