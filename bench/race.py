@@ -36,7 +36,7 @@ BEGAN = time.monotonic()
 def main(arguments: Sequence[str] = (), stacks: Any = None) -> int:
     options = _options(arguments)
     try:
-        run = race(options, stacks or _stacks())
+        run = race(options, stacks or known_stacks())
     except load.Wrong as reason:
         print(f"A wrong answer, so there are no figures: {reason}", file=sys.stderr)
         return 1
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] = (), stacks: Any = None) -> int:
     return 0 if run.rows else 1
 
 
-def _stacks() -> Any:
+def known_stacks() -> Any:
     from bench import stacks  # noqa: PLC0415  (they bring more than the tests of this need)
 
     return stacks
@@ -54,12 +54,12 @@ def _stacks() -> Any:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench race", description=__doc__)
-    parser.add_argument("--stacks", type=_names, help="these alone: msingi,express")
-    parser.add_argument("--workloads", type=_names, help="these alone: hello,create")
+    parser.add_argument("--stacks", type=names, help="these alone: msingi,express")
+    parser.add_argument("--workloads", type=names, help="these alone: hello,create")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--processes", type=_numbers, default=[1, 2], help="web processes of each stack: 1,2")
+    parser.add_argument("--processes", type=numbers, default=[1, 2], help="web processes of each stack: 1,2")
     parser.add_argument("--rate-share", type=float, default=0.5, help="of what the slowest manages, for latencies")
     parser.add_argument("--size", type=int, default=10_000, help="documents")
     parser.add_argument("--sockets", type=int, default=1000, help="that hear what is published")
@@ -67,11 +67,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _names(given: str) -> list[str]:
+def names(given: str) -> list[str]:
     return given.split(",")
 
 
-def _numbers(given: str) -> list[int]:
+def numbers(given: str) -> list[int]:
     return sorted(int(each) for each in given.split(","))
 
 
@@ -138,28 +138,31 @@ def started(course: Course, ready: Sequence[Any], processes: int) -> Iterator[li
         for number, each in enumerate(ready, 1):
             progress(f"starting {each.title}, web processes: {processes}")
             try:
-                running = stack.enter_context(each.start(_place(course, each, processes, number), processes))
+                place = place_for(course.stacks, course.servers, course.folder, f"{each.name}{processes}", number)
+                running = stack.enter_context(each.start(place, processes))
             except course.stacks.CannotStart as reason:
                 course.kept.leave_out(each, processes, f"does not start: {reason}")
                 continue
             course.kept.versions[each.name] = dict(running.versions)
-            entrants.append(Entrant(each, running, _planted(course, each, running)))
+            world = planted(course.stacks, each, running, course.options.size, course.options.sockets)
+            entrants.append(Entrant(each, running, world))
         yield entrants
 
 
-def _planted(course: Course, stack: Any, running: Any) -> Any:
+def planted(stacks: Any, stack: Any, running: Any, size: int, sockets: int) -> Any:
     """Data, where the stack keeps any, and people enough to hold the sockets."""
     if stack.serves is not None:
-        return course.stacks.World.of_nothing(running)
-    return course.stacks.plant(running, course.options.size, followers=course.options.sockets // FOLLOWED)
+        return stacks.World.of_nothing(running)
+    return stacks.plant(running, size, followers=sockets // FOLLOWED)
 
 
-def _place(course: Course, stack: Any, processes: int, number: int) -> Any:
-    place = course.stacks.Place(
-        folder=course.folder / f"{stack.name}{processes}",
-        mongo_url=course.servers.mongo_url,
-        redis_url=f"{course.servers.redis_url.rsplit('/', 1)[0]}/{number}",
-        database=f"race{processes}_{stack.name}",
+def place_for(stacks: Any, servers: embedded.Servers, folder: Path, name: str, number: int) -> Any:
+    """A folder, a MongoDB database and a Redis database that nobody else of the run has."""
+    place = stacks.Place(
+        folder=folder / name,
+        mongo_url=servers.mongo_url,
+        redis_url=f"{servers.redis_url.rsplit('/', 1)[0]}/{number}",
+        database=f"race_{name}",
     )
     place.folder.mkdir(parents=True)
     return place
