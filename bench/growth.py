@@ -23,6 +23,7 @@ from bench import load, measure, meter, race, sockets
 from bench.kept import spans
 from bench.measure import Entrant, How
 from bench.race import progress
+from bench.wire import Wrong
 from msingi.kit import embedded
 
 PARTS = ("data", "connections", "sockets")
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] = (), stacks: Any = None) -> int:
             ground = stack.enter_context(standing(stacks, options))
             for part in [options.only] if options.only else PARTS:
                 report[part] = MEASURES[part](ground, options)
-    except load.Wrong as reason:
+    except Wrong as reason:
         print(f"A wrong answer, so there are no figures: {reason}", file=sys.stderr)
         return 1
     if options.json:

@@ -10,7 +10,8 @@ import aiohttp
 import uvloop
 
 from bench.load import raw
-from bench.openloop import Answer, Job, Shape, Wrong, through
+from bench.openloop import Job, Shape, through
+from bench.wire import Answer, Wrong
 
 LAST = 16  # of many at once: the ones asked for last are waited for, and then the others looked at
 ALONE = 0.5  # of the time is for one at a time

@@ -25,10 +25,10 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from bench import openloop
-from bench.openloop import Answer, Job, Seen, Shape
-from bench.openloop import Wrong as Wrong
+from bench.openloop import Job, Seen, Shape
+from bench.wire import Answer, Wrong
 
-SLACK = 32  # bytes that answers may be longer or shorter than those that were checked whole: numbers and names grow
+SLACK, PART = 32, 0.02  # bytes, or a part, that answers may be longer or shorter than those just checked whole
 WRK = """
 local asked, at, statuses = {{}}, 0, {{{statuses}}}
 wrong, example = 0, ""
@@ -119,7 +119,8 @@ def check(requests: Sequence[Request], right: Right, answers: Sequence[Answer]) 
 def like(answers: Sequence[Answer]) -> Shape:
     lengths = [len(answer.body) for answer in answers]
     statuses = frozenset(answer.status for answer in answers)
-    return Shape(statuses, max(min(lengths) - SLACK, 0), max(lengths) + SLACK)
+    slack = max(SLACK, round(max(lengths) * PART))
+    return Shape(statuses, max(min(lengths) - slack, 0), max(lengths) + slack)
 
 
 # ---- as many as it answers

@@ -55,7 +55,7 @@ class Fast:
 
 
 def learn(entrant: Entrant, workload: Any, how: How) -> None:
-    """Ask a few one by one, check each whole, and keep what the answers are like. Raises load.Wrong."""
+    """Ask a few one by one, check each whole, and keep what the answers are like. Raises Wrong."""
     requests = workload.plan(entrant.world)[:CHECKED]
     entrant.shapes[workload.name] = load.asked(how.pool, entrant.running.url, requests, workload.right)
 
@@ -142,7 +142,8 @@ def _published(entrant: Entrant, workload: Any, how: How, seconds: float) -> tup
 
 def party_of(entrant: Entrant, requests: Sequence[Any], how: How, seconds: float) -> sockets.Party:
     """So many sockets of the people who may follow, a fair number of each."""
-    from bench.stacks.clients import CONNECTIONS_EACH, TOPIC  # noqa: PLC0415
+    from bench.stacks.clients import TOPIC  # noqa: PLC0415  (the tests of this do without the stacks)
+    from bench.stacks.world import CONNECTIONS_EACH  # noqa: PLC0415
 
     world, place = entrant.world, urlsplit(entrant.running.url)
     people = world.followers[: -(-how.sockets // CONNECTIONS_EACH)]

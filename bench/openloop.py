@@ -11,21 +11,16 @@ import os
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, cast
 
 import uvloop
 
+from bench.wire import PATIENCE, Answer, Connection, Wrong, connected
+
 EVERY = 100  # every so many answers are kept whole, beside the first of each connection
-PATIENCE = 30.0  # seconds that an answer is waited for after the last request was due
 FINEST, COARSE = 0.0002, 0.01  # seconds between two looks at what is due: at least, and where all is due at once
-BODILESS = (204, 304)
-
-
-class Wrong(Exception):
-    """An answer was wrong, or none came."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +33,6 @@ class Shape:
 
     def fits(self, status: int, length: int) -> bool:
         return status in self.statuses and self.shortest <= length <= self.longest
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer, whole; `number` is the request's."""
-
-    number: int
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True)
@@ -70,15 +55,6 @@ class Seen:
     latencies: "array[float]" = field(default_factory=lambda: array("d"))
     samples: list[Answer] = field(default_factory=list)
     client: float = 0.0  # of a core
-
-
-class Place(Protocol):
-    """Where a server listens."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
 
 
 def steadily(job: Job) -> Seen:
@@ -127,21 +103,13 @@ async def _gathered(job: Job) -> "Crowd":
     return crowd
 
 
-async def connected(job: "Place", take: "Take", fail: Callable[[str], None]) -> "Connection":
-    loop = asyncio.get_running_loop()
-    try:
-        _, connection = await loop.create_connection(lambda: Connection(take, fail), job.host, job.port)
-    except OSError as error:
-        raise Wrong(f"nobody answers at {job.host}:{job.port}: {error}") from None
-    return connection
-
-
 class Crowd:
     """So many connections, and a line of requests that are due and wait for one of them."""
 
     def __init__(self, job: Job, done: "asyncio.Future[None]") -> None:
         self.job, self.done, self.seen = job, done, Seen()
-        self.free: deque[Connection] = deque()
+        self.free: deque[Connection] = deque()  # each in its turn: several web processes have some of them each
+        self.coming: set[asyncio.Task[None]] = set()
         self.everyone: list[Connection] = []
         self.waiting: deque[int] = deque()
         self.total = max(math.floor(job.rate * job.seconds), 1) if job.rate else len(job.raws)
@@ -160,8 +128,30 @@ class Crowd:
 
     def _send(self) -> None:
         while self.waiting and self.free:
+            connection = self.free.popleft()
+            if connection.is_stale():
+                self._renew(connection)
+                continue
             number = self.waiting.popleft()
-            self.free.popleft().ask(number, self.job.raws[number % len(self.job.raws)])
+            connection.ask(number, self.job.raws[number % len(self.job.raws)])
+
+    def _renew(self, old: "Connection") -> None:
+        """Another instead of one that was idle for so long that the server closes it, or has: that is its right."""
+        old.close()
+        self.everyone.remove(old)
+        task = asyncio.get_running_loop().create_task(self._another())
+        self.coming.add(task)
+        task.add_done_callback(self.coming.discard)
+
+    async def _another(self) -> None:
+        try:
+            connection = await connected(self.job, self.take, self.fail)
+        except Wrong as reason:
+            self.fail(str(reason))
+            return
+        self.everyone.append(connection)
+        self.free.append(connection)
+        self._send()
 
     def take(self, connection: "Connection", answer: Answer) -> None:
         self.seen.latencies.append(time.perf_counter() - self.due(answer.number))
@@ -182,6 +172,8 @@ class Crowd:
             self.done.set_exception(Wrong(reason))
 
     def close(self) -> None:
+        for task in self.coming:
+            task.cancel()
         for each in self.everyone:
             each.close()
 
@@ -212,76 +204,6 @@ def _timer(every: float) -> int:
     if timer < 0 or libc.timerfd_settime(timer, 0, spec, None):
         raise OSError(ctypes.get_errno(), "no timer")
     return int(timer)
-
-
-# ---- one connection
-
-Take = Callable[["Connection", Answer], None]
-
-
-class Connection(asyncio.Protocol):
-    """Asks one request at a time and reads its answer: a length that was told, or chunks."""
-
-    def __init__(self, take: "Take", fail: Callable[[str], None]) -> None:
-        self.take, self.fail = take, fail
-        self.number, self.asked, self.buffer = -1, 0, bytearray()
-        self.closing = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no children of it
-
-    def ask(self, number: int, request: bytes) -> None:
-        self.number = number
-        self.asked += 1
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        found = parsed(self.buffer)
-        if found:
-            status, headers, body = found
-            self.buffer.clear()
-            self.take(self, Answer(self.number, status, headers, body))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.closing:
-            self.fail(f"the server closed a connection ({error or 'without a word'})")
-
-    def close(self) -> None:
-        self.closing = True
-        self.transport.close()
-
-
-def parsed(buffer: bytearray) -> tuple[int, dict[str, str], bytes] | None:
-    """Status, headers and body of an answer; None as long as it is not there whole."""
-    end = buffer.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    first, *lines = buffer[:end].decode("latin-1").split("\r\n")
-    status = int(first[9:12])
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = _body(buffer, end + 4, status, headers)
-    return None if body is None else (status, headers, body)
-
-
-def _body(buffer: bytearray, start: int, status: int, headers: Mapping[str, str]) -> bytes | None:
-    if "chunked" in headers.get("transfer-encoding", ""):
-        return _unchunked(buffer, start)
-    size = 0 if status in BODILESS else int(headers.get("content-length", 0))
-    return bytes(buffer[start : start + size]) if len(buffer) >= start + size else None
-
-
-def _unchunked(buffer: bytearray, start: int) -> bytes | None:
-    parts: list[bytes] = []
-    while (line := buffer.find(b"\r\n", start)) >= 0:
-        size = int(buffer[start:line].split(b";")[0], 16)
-        start = line + 2 + size + 2
-        if len(buffer) < start:
-            return None
-        if not size:
-            return b"".join(parts)
-        parts.append(bytes(buffer[line + 2 : line + 2 + size]))
-    return None
 
 
 # ---- one after the other

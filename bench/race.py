@@ -24,6 +24,7 @@ import msgspec
 from bench import load, measure, meter, report
 from bench.kept import Kept
 from bench.measure import Entrant, How
+from bench.wire import Wrong
 from msingi.console.figures import Run
 from msingi.kit import embedded
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] = (), stacks: Any = None) -> int:
     options = _options(arguments)
     try:
         run = race(options, stacks or known_stacks())
-    except load.Wrong as reason:
+    except Wrong as reason:
         print(f"A wrong answer, so there are no figures: {reason}", file=sys.stderr)
         return 1
     if options.json:
@@ -97,7 +98,7 @@ class Course:
 
 
 def race(options: argparse.Namespace, stacks: Any) -> Run:
-    """Every stack with each number of web processes. Raises load.Wrong."""
+    """Every stack with each number of web processes. Raises Wrong."""
     kept = Kept([each for each in stacks.STACKS if not options.stacks or each.name in options.stacks])
     workloads = [each for each in stacks.WORKLOADS if not options.workloads or each.name in options.workloads]
     with ExitStack() as stack:
@@ -162,7 +163,7 @@ def place_for(stacks: Any, servers: embedded.Servers, folder: Path, name: str, n
         folder=folder / name,
         mongo_url=servers.mongo_url,
         redis_url=f"{servers.redis_url.rsplit('/', 1)[0]}/{number}",
-        database=f"race_{name}",
+        database=f"race-{name}",
     )
     place.folder.mkdir(parents=True)
     return place
@@ -179,7 +180,8 @@ def measured(course: Course, entrants: Sequence[Entrant], processes: int) -> Non
         for workload in course.workloads:
             several = _who_serve(entrants, workload)
             for each in random.sample(several, len(several)):
-                measure_once(course, each, workload, processes, rates[workload.name])
+                with saying(each, workload):
+                    measure_once(course, each, workload, processes, rates[workload.name])
         progress(f"web processes: {processes}, round {turn + 1} of {course.options.rounds}")
     course.kept.listen()
     for each in entrants:
@@ -188,19 +190,30 @@ def measured(course: Course, entrants: Sequence[Entrant], processes: int) -> Non
 
 def warmed(course: Course, entrants: Sequence[Entrant], workload: Any) -> float:
     """Check each stack's answers whole, then ask it for a while; the rate at which latencies will be measured."""
+    progress(f"warming up: {workload.title}")
     rates = []
     for each in _who_serve(entrants, workload):
-        measure.learn(each, workload, course.how)
-        seconds = course.how.seconds * WARM
-        if workload.told_by == "answer":
-            rates.append(measure.fast(each, workload, course.how, seconds).rate)
-        else:
-            measure.told(each, workload, course.how, seconds)
+        with saying(each, workload):
+            measure.learn(each, workload, course.how)
+            if workload.told_by == "answer":
+                rates.append(measure.fast(each, workload, course.how, course.how.seconds * WARM).rate)
+            else:
+                measure.told(each, workload, course.how, course.how.seconds * WARM)
     return min(rates, default=0.0) * float(course.options.rate_share)
+
+
+@contextmanager
+def saying(entrant: Entrant, workload: Any) -> Iterator[None]:
+    """So that a wrong answer says whose it was, and to what."""
+    try:
+        yield
+    except Wrong as reason:
+        raise Wrong(f"{workload.title}, {entrant.stack.title}: {reason}") from None
 
 
 def measure_once(course: Course, entrant: Entrant, workload: Any, processes: int, rate: float) -> None:
     how, about = course.how, course.kept.rate_of(entrant, workload, processes)
+    measure.learn(entrant, workload, how)  # what was written since may have made answers longer
     if workload.told_by == "answer":
         fast = measure.fast(entrant, workload, how, how.seconds, about)
         latencies = measure.steady(entrant, workload, how, how.seconds, rate)

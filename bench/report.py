@@ -143,7 +143,8 @@ def _line(run: Run, row: Row) -> str:
     told = f"{row.title:<46}{run.stacks[row.stack]:<22}{number(row.rate):>10}{row.spread:>8.0%}"
     told += f"{number(row.cpu) if row.cpu is not None else '':>9}{database:>8}"
     p50, p99 = (number(row.latencies[part]) if row.latencies else "" for part in ("p50", "p99"))
-    return f"{told}{p50:>9}{p99:>9}{number(row.asked):>10}/s"
+    asked = f"{number(row.asked)}/s" if row.asked else ""
+    return f"{told}{p50:>9}{p99:>9}{asked:>12}"
 
 
 # ---- pictures

@@ -15,7 +15,7 @@ from typing import Any, cast
 import uvloop
 
 from bench import meter
-from bench.openloop import PATIENCE, Answer, Connection, Wrong, connected
+from bench.wire import PATIENCE, Answer, Connection, Wrong, connected
 
 AT_ONCE = 50  # sockets that are opened at the same time
 FEWEST = 3  # changes, however long they take

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bench import kept, load, meter, openloop, race, report, sockets
+from bench import kept, load, meter, race, report, sockets, wire
 from bench.kept import Kept
-from bench.openloop import Shape, Wrong
+from bench.openloop import Shape
+from bench.wire import Wrong
 from msgspec.structs import replace
 
 from msingi.console import figures
@@ -41,6 +42,8 @@ class Answers(asyncio.Protocol):
                 stalled = True
                 time.sleep(float(sys.argv[1]))
             self.transport.write(self.answer(path))
+        if len(sys.argv) > 2:
+            asyncio.get_running_loop().call_later(float(sys.argv[2]), self.transport.close)
     def answer(self, path):
         if path == b"/chunks":
             return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS
@@ -75,9 +78,9 @@ def is_ok(request: Any, status: int, headers: Mapping[str, str], body: bytes) ->
 
 
 @contextmanager
-def standing_in(stall: float = 0.0) -> Iterator[tuple[str, int]]:
-    """A server, its address and its process."""
-    command = [sys.executable, "-c", SERVER, str(stall)]
+def standing_in(stall: float = 0.0, idle: float = 0.0) -> Iterator[tuple[str, int]]:
+    """A server that closes what is idle, or does not; its address and its process."""
+    command = [sys.executable, "-c", SERVER, str(stall), *([str(idle)] if idle else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
@@ -130,6 +133,14 @@ def test_an_answer_of_another_status_length_or_content_or_none_ends_it(
         load.steady(pool, url, [asked("/"), asked(path)], LIKE, is_ok, connections=2, rate=400, seconds=0.1)
 
 
+def test_a_connection_that_the_server_closes_while_it_is_idle_is_opened_anew(
+    pool: ProcessPoolExecutor,
+) -> None:
+    with standing_in(idle=0.1) as (url, _):
+        seen = load.steady(pool, url, [asked("/")], LIKE, is_ok, connections=3, rate=5, seconds=1.0)
+    assert len(seen.latencies) == 5
+
+
 def test_each_request_of_a_plan_is_asked_once_where_twice_would_be_wrong(pool: ProcessPoolExecutor) -> None:
     with standing_in() as (url, _):
         pace = load.through(pool, url, [asked("/")] * 300, LIKE, is_ok, connections=8)
@@ -159,8 +170,8 @@ def test_as_many_as_it_answers_are_each_looked_at(tmp_path: Path, paths: list[st
 def test_an_answer_is_read_however_it_comes_in_pieces() -> None:
     whole = b"HTTP/1.1 200 OK\r\nX-A: b\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n"
     for end in range(len(whole)):
-        assert openloop.parsed(bytearray(whole[:end])) is None, end
-    assert openloop.parsed(bytearray(whole)) == (200, {"x-a": "b", "transfer-encoding": "chunked"}, b"abcdef")
+        assert wire.parsed(bytearray(whole[:end])) is None, end
+    assert wire.parsed(bytearray(whole)) == (200, {"x-a": "b", "transfer-encoding": "chunked"}, b"abcdef")
 
 
 def test_frames_of_a_websocket_are_read_however_they_come_in_pieces() -> None:
@@ -260,7 +271,7 @@ def test_who_cannot_be_installed_or_does_not_start_is_named_and_left_out(
 def test_a_wrong_answer_ends_the_race_without_a_figure(quick: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert race.main(quick, stand_ins("/busy")) == 1
     assert not Path(quick[-1]).exists()
-    assert "A wrong answer, so there are no figures" in capsys.readouterr().err
+    assert "A wrong answer, so there are no figures: hello, Msingi:" in capsys.readouterr().err
 
 
 # ---- what is said of it
