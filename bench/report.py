@@ -19,6 +19,7 @@ from msingi.console.figures import LIMIT, OURS, REFERENCE, Chart, Row, Run, numb
 ROOT = Path(__file__).parents[1]
 README, IMAGES = ROOT / "README.md", ROOT / "docs" / "images"
 CONSOLE = Path(figures.__file__).parent
+NONE = "\nNo race has been kept yet.\n"
 BEGIN, END = "<!-- race: begin -->", "<!-- race: end -->"
 CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 PAGE = """<!doctype html><html data-theme="light"><head><style>{{ style }}
@@ -46,10 +47,10 @@ def main(arguments: Sequence[str] = ()) -> int:
 # ---- the table of README
 
 
-def with_table(readme: str, run: Run) -> str:
+def with_table(readme: str, run: Run | None) -> str:
     """README with the table of this run between its markers. Raises ValueError if they are not there."""
     begin, end = readme.index(BEGIN) + len(BEGIN), readme.index(END)
-    return f"{readme[:begin]}\n{table(run)}\n{readme[end:]}"
+    return f"{readme[:begin]}\n{table(run) if run else NONE}\n{readme[end:]}"
 
 
 def table(run: Run) -> str:
