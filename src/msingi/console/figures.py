@@ -13,7 +13,7 @@ from msgspec import Struct
 LAST = Path(__file__).parents[3] / "bench" / "last.json"
 OURS, REFERENCE, LIMIT = "msingi", "express", "bare"
 BAR, GAP, HEAD, AXIS = 15, 10, 22, 26  # pixels: for each stack, between workloads, for a workload's name, for the scale
-TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # milliseconds
+TICKS = tuple(digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5))  # milliseconds
 
 
 class Row(Struct, frozen=True):
@@ -124,7 +124,7 @@ class Size(Struct, frozen=True):
         return self.width - self.left - self.right
 
 
-SIZES = (Size("broad", 790, 150, 110), Size("narrow", 380, 96, 84))
+SIZES = (Size("broad", 790, 150, 110), Size("narrow", 380, 132, 84))
 
 
 class Line(Struct, frozen=True):
@@ -216,6 +216,7 @@ def _along(value: float, ticks: Sequence[float], size: Size) -> float:
 
 
 def _with_ticks(chart: Chart, ticks: Sequence[float]) -> Chart:
-    every = 1 if chart.size.name == "broad" or len(ticks) < 6 else 3
-    named = [(round(_along(tick, ticks, chart.size), 1), f"{tick:g}") for tick in ticks[::every]]
+    room = 10 if chart.size.name == "broad" else 5  # labels; where there are more, tens and hundreds are enough
+    shown = [tick for tick in ticks if len(ticks) <= room or f"{tick:e}".startswith("1.0")]
+    named = [(round(_along(tick, ticks, chart.size), 1), f"{tick:,g}") for tick in shown]
     return msgspec.structs.replace(chart, ticks=named, height=chart.height + AXIS)
