@@ -24,6 +24,7 @@ class Kept:
 
     def __init__(self, entered: Sequence[Any]) -> None:
         self.entered = entered
+        self.titles: dict[str, str] = {each.name: each.title for each in entered}
         self.rows: dict[Key, Row] = {}
         self.latencies: dict[Key, list[float]] = {}
         self.memory: dict[tuple[int, str], Taken] = {}
@@ -71,6 +72,7 @@ class Kept:
         if key not in self.rows:
             about = (workload.name, workload.kind, workload.title, entrant.stack.name, processes)
             self.rows[key] = Row(*about, rates=[], cpu_ms=[], database_ms=[], asked=asked)
+        self.titles[entrant.stack.name] = entrant.stack.title
         row = self.rows[key]
         row.rates.append(fast.rate)
         row.cpu_ms.append(fast.cpu_ms)
@@ -86,7 +88,7 @@ class Kept:
         return Run(
             at=datetime.now(UTC),
             machine=machine,
-            stacks={each.name: each.title for each in self.entered},
+            stacks=self.titles,
             versions=self.versions,
             options=dict(options),
             rows=rows,

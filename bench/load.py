@@ -18,7 +18,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
@@ -159,12 +159,20 @@ def _client_seconds() -> float:
 
 
 def through(
-    pool: ProcessPoolExecutor, url: str, requests: Sequence[Request], shape: Shape, right: Right, *, connections: int
+    pool: ProcessPoolExecutor,
+    url: str,
+    requests: Sequence[Request],
+    shape: Shape,
+    right: Right,
+    *,
+    connections: int,
+    count: int = 0,
 ) -> Pace:
-    """Ask each request once, over so many connections: for what may not be sent twice. Raises Wrong if one was."""
-    seen = pool.submit(openloop.steadily, _job(url, requests, shape, connections, seconds=60)).result()
+    """Ask each request once, or `count` in all, over so many connections. Raises Wrong if an answer was."""
+    job = replace(_job(url, requests, shape, connections, seconds=60), count=count)
+    seen = pool.submit(openloop.steadily, job).result()
     check(requests, right, seen.samples)
-    return Pace(len(requests), max(seen.latencies), seen.client)
+    return Pace(len(seen.latencies), max(seen.latencies), seen.client)
 
 
 # ---- so many a second

@@ -1,5 +1,6 @@
 """One measurement: a workload on a stack that runs, as fast as it answers, or so many a second."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from bench import jobs, load, meter, sockets
 from bench.openloop import Shape
 
 CHECKED = 24  # requests of a plan that are asked one by one before all else, each answer checked whole
+SLOW = 0.25  # of the time: what the requests of all connections take, one after the other, where few fit into it
 FEWEST = 8  # requests of a measurement, however slow a stack is
 
 
@@ -22,6 +24,7 @@ class Entrant:
     running: Any  # bench.stacks.Running
     world: Any  # bench.stacks.World
     shapes: dict[str, Shape] = field(default_factory=dict)
+    slow: set[str] = field(default_factory=set)  # workloads of which few fit into the time
 
     @property
     def pids(self) -> list[int]:
@@ -57,14 +60,19 @@ class Fast:
 def learn(entrant: Entrant, workload: Any, how: How) -> None:
     """Ask a few one by one, check each whole, and keep what the answers are like. Raises Wrong."""
     requests = workload.plan(entrant.world)[:CHECKED]
+    began = time.monotonic()
     entrant.shapes[workload.name] = load.asked(how.pool, entrant.running.url, requests, workload.right)
+    if (time.monotonic() - began) / len(requests) * how.wide(workload) > how.seconds * SLOW:
+        entrant.slow.add(workload.name)
 
 
 def fast(entrant: Entrant, workload: Any, how: How, seconds: float, about: float = 0.0) -> Fast:
     """As fast as it answers, for so many seconds; `about` is the rate that is expected, where one is known."""
     pids = entrant.pids
     server, databases = meter.cpu_seconds(pids), meter.cpu_seconds(how.databases)
-    pace = (_in_batches if workload.once else _for_so_long)(entrant, workload, how, seconds, about)
+    pace = (_in_batches if workload.once or workload.name in entrant.slow else _for_so_long)(
+        entrant, workload, how, seconds, about
+    )
     meter.settle([*pids, *how.databases])
     return Fast(
         rate=pace.requests / pace.seconds,
@@ -86,11 +94,15 @@ def _for_so_long(entrant: Entrant, workload: Any, how: How, seconds: float, _: f
 
 
 def _in_batches(entrant: Entrant, workload: Any, how: How, seconds: float, about: float) -> load.Pace:
-    """Of requests that may be sent once only: plan after plan, as many of each as fit into the time."""
+    """Batch after batch, each of as many as fit into the time and answered whole.
+
+    For requests that may be sent once only, and for those that take so long that the end of the time cuts many off.
+    """
     answered, took, client = 0, 0.0, 0.0
     while took < seconds * 0.9:
         left = (answered / took if took else about) * (seconds - took)
-        requests = workload.plan(entrant.world)[: max(round(left), FEWEST, how.connections)]
+        requests, count = workload.plan(entrant.world), max(round(left), FEWEST, how.wide(workload))
+        count = min(count, len(requests)) if workload.once else count
         pace = load.through(
             how.pool,
             entrant.running.url,
@@ -98,6 +110,7 @@ def _in_batches(entrant: Entrant, workload: Any, how: How, seconds: float, about
             entrant.shapes[workload.name],
             workload.right,
             connections=how.wide(workload),
+            count=count,
         )
         answered, took, client = answered + pace.requests, took + pace.seconds, max(client, pace.client)
     return load.Pace(answered, took, client)

@@ -46,6 +46,7 @@ class Job:
     connections: int
     rate: float
     seconds: float
+    count: int = 0  # of requests that are due at once, if not each of them once
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Crowd:
         self.coming: set[asyncio.Task[None]] = set()
         self.everyone: list[Connection] = []
         self.waiting: deque[int] = deque()
-        self.total = max(math.floor(job.rate * job.seconds), 1) if job.rate else len(job.raws)
+        self.total = max(math.floor(job.rate * job.seconds), 1) if job.rate else job.count or len(job.raws)
         self.began, self.next, self.answered, self.every = 0.0, 0, 0, EVERY
 
     def due(self, number: int) -> float:

@@ -15,17 +15,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from bench import load, measure, meter, report
+from bench import limit, load, measure, meter, report
 from bench.kept import Kept
 from bench.measure import Entrant, How
 from bench.wire import Wrong
-from msingi.console.figures import Run
+from msingi.console.figures import OURS, Run
 from msingi.kit import embedded
 
 KEPT = Path(".msingi") / "bench"  # what stacks install: the next run finds it there
@@ -182,6 +182,8 @@ def measured(course: Course, entrants: Sequence[Entrant], processes: int) -> Non
             for each in random.sample(several, len(several)):
                 with saying(each, workload):
                     measure_once(course, each, workload, processes, rates[workload.name])
+            if processes == 1 and workload.name in limit.CALLS:
+                measure_limit(course, entrants, workload)
         progress(f"web processes: {processes}, round {turn + 1} of {course.options.rounds}")
     course.kept.listen()
     for each in entrants:
@@ -200,6 +202,21 @@ def warmed(course: Course, entrants: Sequence[Entrant], workload: Any) -> float:
             else:
                 measure.told(each, workload, course.how, course.how.seconds * WARM)
     return min(rates, default=0.0) * float(course.options.rate_share)
+
+
+def measure_limit(course: Course, entrants: Sequence[Entrant], workload: Any) -> None:
+    """The driver alone, in one process as one web process has it, on our data."""
+    for ours in entrants:
+        if ours.stack.name == OURS:
+            driver = replace(ours, stack=Driver(limit.NAME, limit.TITLE))
+            course.kept.add(driver, workload, 1, limit.fast(ours, workload.name, course.how), 0.0, [])
+
+
+class Driver(NamedTuple):
+    """What stands in the figures where a stack does."""
+
+    name: str
+    title: str
 
 
 @contextmanager

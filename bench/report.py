@@ -14,7 +14,7 @@ from markupsafe import Markup
 from playwright.sync_api import Browser, sync_playwright
 
 from msingi.console import figures
-from msingi.console.figures import LIMIT, OURS, REFERENCE, Chart, Row, Run, number
+from msingi.console.figures import LIMITS, OURS, REFERENCE, Chart, Row, Run, number
 
 ROOT = Path(__file__).parents[1]
 README, IMAGES = ROOT / "README.md", ROOT / "docs" / "images"
@@ -59,7 +59,8 @@ def table(run: Run) -> str:
     parts = [
         f"Measured on {run.at:%Y-%m-%d} ({run.machine}): requests a second, the median of {options['rounds']} "
         f"rounds in turns over {options['connections']} connections, all on one MongoDB and one Redis; ± is half of "
-        "the distance between the fastest and the slowest round."
+        "the distance between the fastest and the slowest round. The limit is what the machine allows without us: a "
+        "server without a framework, and the database driver alone."
     ]
     if run.noise:
         parts.append(f"**The machine was too noisy to decide by these figures**: {'; '.join(run.noise)}.")
@@ -81,31 +82,30 @@ def _plain(reason: str) -> str:
 
 
 def _table(run: Run, count: int) -> str:
+    """Stacks side by side; behind them what the machine allows, and how many times as fast ours is as others."""
     rows = run.of(count)
-    names = [name for name in run.stacks if any(row.stack == name for row in rows)]
-    head = ["", *(run.stacks[name] for name in names), *_ratio_heads(run, names)]
+    measured = {row.stack for row in rows}
+    names = [name for name in run.stacks if name in measured and name not in LIMITS]
+    beside = [to for to in (REFERENCE,) if to in names and OURS in names]
+    has_limit = OURS in names and not measured.isdisjoint(LIMITS)
+    head = ["", *(run.stacks[name] for name in names), *(f"{run.stacks[OURS]} ÷ {run.stacks[to]}" for to in beside)]
+    head += ["the limit", f"{run.stacks[OURS]} ÷ the limit"] if has_limit else []
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for several in figures.by_workload(rows).values():
-        found = {row.stack: row for row in several}
-        cells = [_cell(found.get(name)) for name in names]
+        first, found = several[0], {row.stack: row for row in several}
         ours = found.get(OURS)
-        ratios = [_ratio(run, ours, to) for to in (REFERENCE, LIMIT) if to in names and OURS in names]
-        lines.append("| " + " | ".join([several[0].title, *cells, *ratios]) + " |")
+        cells = [first.title, *(_cell(found.get(name)) for name in names), *(_ratio(run, ours, to) for to in beside)]
+        cells += [_cell(run.row(first, *LIMITS)), _ratio(run, ours, *LIMITS)] if has_limit else []
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _ratio_heads(run: Run, names: Sequence[str]) -> list[str]:
-    if OURS not in names:
-        return []
-    return [f"{run.stacks[OURS]} ÷ {run.stacks[to]}" for to in (REFERENCE, LIMIT) if to in names]
 
 
 def _cell(row: Row | None) -> str:
     return f"{number(row.rate)} ± {row.spread / 2:.0%}" if row else ""
 
 
-def _ratio(run: Run, ours: Row | None, to: str) -> str:
-    found = run.ratio(ours, to) if ours else None
+def _ratio(run: Run, ours: Row | None, *stacks: str) -> str:
+    found = run.ratio(ours, *stacks) if ours else None
     return f"**{found:.2f}**" if found else ""
 
 

@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 LAST = Path(__file__).parents[3] / "bench" / "last.json"
-OURS, REFERENCE, LIMIT = "msingi", "express", "bare"
+OURS, REFERENCE = "msingi", "express"
+LIMITS = ("bare", "driver")  # what the machine allows: a server without a framework, and the database driver alone
 BAR, GAP, HEAD, AXIS = 15, 10, 22, 26  # pixels: for each stack, between workloads, for a workload's name, for the scale
 TICKS = tuple(digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5))  # milliseconds
 
@@ -78,11 +79,14 @@ class Run(Struct, frozen=True):
     def of(self, processes: int) -> list[Row]:
         return [row for row in self.rows if row.processes == processes]
 
-    def ratio(self, row: Row, to: str) -> float | None:
-        """How many times as fast a row is as another stack in the same workload, if that was measured."""
-        other = next(
-            (each for each in self.of(row.processes) if (each.workload, each.stack) == (row.workload, to)), None
-        )
+    def row(self, like: Row, *stacks: str) -> Row | None:
+        """The same workload on the first of these stacks on which it was measured."""
+        several = {each.stack: each for each in self.of(like.processes) if each.workload == like.workload}
+        return next((several[each] for each in stacks if each in several), None)
+
+    def ratio(self, row: Row, *stacks: str) -> float | None:
+        """How many times as fast a row is as the first of these stacks on which its workload was measured."""
+        other = self.row(row, *stacks)
         return row.rate / other.rate if other and other.rate else None
 
 
