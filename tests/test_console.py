@@ -199,7 +199,7 @@ def test_letters_are_shown_within_the_frame_of_the_console(visit: Visit, served:
     expect(visit.page.locator("pre")).to_contain_text("Mend the fence")
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/sign-in", "/jobs", "/mail", "/problems/not_found"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/sign-in", "/jobs", "/mail", "/bench", "/problems/not_found"])
 def test_on_a_phone_no_page_is_wider_than_the_screen(browser: Browser, served: Served, path: str) -> None:
     visiting = Visit(browser, served, viewport=PHONE, is_mobile=True, has_touch=True)
     if path == "/jobs":
