@@ -41,14 +41,14 @@ class Done:
 
 
 def work(job: Work) -> Done:
-    """One at a time for half of the seconds, then ten times as many at once. Raises Wrong."""
+    """One at a time for half of the seconds, then four times as many at once. Raises Wrong."""
     return uvloop.run(_work(job))
 
 
 async def _work(job: Work) -> Done:
     async with aiohttp.ClientSession(job.url, auto_decompress=False) as client:
         latencies = await _one_at_a_time(client, job)
-        many = job.requests[len(latencies) :][: 10 * max(len(latencies), LAST)]
+        many = job.requests[len(latencies) :][: 4 * max(len(latencies), LAST)]
         began = time.perf_counter()
         whole = Job(job.host, job.port, [raw(each, job.url) for each in many], job.shape, job.connections, 0, 60)
         answers = await through(whole)
