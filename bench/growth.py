@@ -134,7 +134,7 @@ def more_data(ground: Ground, options: argparse.Namespace) -> list[Row]:
 
 def plans(ground: Ground, entrant: Entrant, workload: Any) -> tuple[list[str], int]:
     """What is wrong with how the database answers, and how many documents the worst request made it read."""
-    prefix, faults, worst = entrant.running.place.database, list[str](), 0
+    prefix, faults, worst = f"{entrant.running.place.database}_", list[str](), 0
     with MongoClient[Row](ground.servers.mongo_url) as mongo, httpx.Client(base_url=entrant.running.url) as client:
         bases = [mongo[name] for name in mongo.list_database_names() if name.startswith(prefix)]
         for request in workload.plan(entrant.world)[:LOOKED_AT]:
@@ -167,11 +167,12 @@ def fault_of(told: Row, mongo: "MongoClient[Row]") -> str:
     plan, read = told.get("planSummary", ""), told.get("docsExamined", 0)
     back = max(told.get("nreturned", 0), told.get("nModified", 0), told.get("nMatched", 0), told.get("ndeleted", 0), 1)
     base, _, name = told["ns"].partition(".")
-    if "COLLSCAN" in plan and mongo[base][name].estimated_document_count() > SMALL:
+    suspect = "COLLSCAN" in plan or read > OFTENER * back + SPARE
+    if not suspect or mongo[base][name].estimated_document_count() <= SMALL:
+        return ""
+    if "COLLSCAN" in plan:
         return f"{told['ns']}: a collection scan ({told.get('op')})"
-    if read > OFTENER * back + SPARE:
-        return f"{told['ns']}: {read} documents read for {back} ({plan})"
-    return ""
+    return f"{told['ns']}: {read} documents read for {back} ({plan})"
 
 
 # ---- connections

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bench import kept, load, meter, race, report, sockets, wire
+from bench import growth, kept, load, meter, race, report, sockets, wire
 from bench.kept import Kept
 from bench.openloop import Shape
 from bench.wire import Wrong
@@ -271,6 +271,26 @@ def test_a_wrong_answer_ends_the_race_without_a_figure(quick: list[str], capsys:
     assert race.main(quick, stand_ins("/busy")) == 1
     assert not Path(quick[-1]).exists()
     assert "A wrong answer, so there are no figures: hello, Msingi:" in capsys.readouterr().err
+
+
+# ---- growth
+
+
+def test_a_scan_and_a_find_that_reads_much_more_than_it_returns_are_faults() -> None:
+    class Mongo(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            counts = {"large": 1000, "small": growth.SMALL}
+            return {each: SimpleNamespace(estimated_document_count=lambda n=n: n) for each, n in counts.items()}
+
+    def fault(name: str, read: int, back: int, plan: str = "IXSCAN { a: 1 }") -> str:
+        told = {"ns": f"base.{name}", "op": "query", "docsExamined": read, "nreturned": back, "planSummary": plan}
+        return growth.fault_of(told, Mongo())
+
+    assert fault("large", 21, 21) == ""
+    assert fault("large", 45, 21) == ""
+    assert fault("large", 46, 21) == "base.large: 46 documents read for 21 (IXSCAN { a: 1 })"
+    assert fault("large", 1, 1, "COLLSCAN") == "base.large: a collection scan (query)"
+    assert fault("small", 50, 1, "COLLSCAN") == ""
 
 
 # ---- what is said of it
