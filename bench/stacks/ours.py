@@ -1,0 +1,116 @@
+"""The house as `make up` starts it, and the bare server that it stands on."""
+
+import asyncio
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+from tests.serving import serving
+
+from bench.stacks.faces import CannotStart, Stack
+from bench.stacks.world import GENEROUS, Place, Running
+from msingi import catalog, preflight
+from msingi.kit import config, data_keys, state
+from msingi.products.accounts.actions import signing_keys
+
+
+def _nothing(folder: Path) -> None:
+    """What these run on is what this process runs on."""
+
+
+@contextmanager
+def _the_house(place: Place, processes: int) -> Iterator[Running]:
+    """All products, so many web processes and a worker, each with its access log; limits as high as the peers'."""
+    try:
+        with serving(
+            place.folder / "house",
+            place.mongo_url,
+            place.redis_url,
+            MSINGI_DATABASE=place.database,
+            MSINGI_ENV="development",
+            MSINGI_PROCESSES=str(processes),
+            MSINGI_ANONYMOUS_LIMIT=GENEROUS,
+            MSINGI_MEMBER_LIMIT=GENEROUS,
+            MSINGI_FILES=str(place.folder / "files"),
+        ) as served:
+            yield Running(
+                url=served.url,
+                pids=[served.running["web"].pid],
+                versions=_versions(),
+                worker_pids=[served.running["worker"].pid],
+                stack="msingi",
+                place=place,
+                tasks_in=f"{place.database}_tasks",
+                key=asyncio.run(_signing_key(served.environ)),
+                admin_password=served.password,
+            )
+    except (AssertionError, subprocess.SubprocessError) as reason:
+        raise CannotStart(f"the house does not come up: {reason}") from reason
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in ("litestar", "granian", "pymongo", "msgspec", "redis", "python-socketio")
+    }
+
+
+async def _signing_key(environ: Mapping[str, str]) -> bytes:
+    """The key that the house's accounts sign with, so that its tokens can be made without asking it."""
+    products = catalog.products()
+    kinds = [config.Settings, *(product.settings for product in products if product.settings)]
+    parts = config.load_all(kinds, environ)
+    async with state.running(parts.pop(config.Settings), products, parts):
+        await data_keys.load()
+        return (await signing_keys.signing_key()).private_bytes()
+
+
+@contextmanager
+def _the_bare_server(place: Place, processes: int) -> Iterator[Running]:
+    port = preflight.free_port("127.0.0.1")
+    command = [
+        sys.executable,
+        "-m",
+        "granian",
+        "--interface",
+        "asginl",
+        "--no-access-log",
+        "--no-ws",
+        "--loop",
+        "uvloop",
+    ]
+    command += ["--http", "1", "--log-level", "warning", "--port", str(port), "--workers", str(processes)]
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with open(place.folder / "bare.log", "ab") as log:
+        process = subprocess.Popen([*command, "bench.stacks.nothing:app"], stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_ready(url, process)
+        yield Running(
+            url, [process.pid], {"granian": version("granian"), "uvloop": version("uvloop")}, stack="bare", place=place
+        )
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_ready(url: str, process: "subprocess.Popen[bytes]", seconds: float = 60.0) -> None:
+    """Wait until a server says that it is healthy. Raises CannotStart."""
+    with httpx.Client(base_url=url, timeout=1, trust_env=False) as client:
+        for _ in range(int(seconds / 0.1)):
+            if process.poll() is not None:
+                break
+            with suppress(httpx.HTTPError):
+                if client.get("/health").status_code == 200:
+                    return
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+    raise CannotStart(f"{url} did not answer in {seconds:.0f} s")
+
+
+msingi = Stack("msingi", "Msingi", _nothing, _the_house)
+bare = Stack("bare", "bare Granian", _nothing, _the_bare_server, frozenset({"hello"}))
