@@ -94,8 +94,18 @@ def _the_bare_server(place: Place, processes: int) -> Iterator[Running]:
             url, [process.pid], {"granian": version("granian"), "uvloop": version("uvloop")}, stack="bare", place=place
         )
     finally:
+        end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a server to stop; again after a second, since a process that is just being born misses it; then kill."""
+    for _ in range(15):
         process.terminate()
-        process.wait(30)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+            return
+    process.kill()
+    process.wait()
 
 
 def wait_ready(url: str, process: "subprocess.Popen[bytes]", seconds: float = 60.0) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pymongo import MongoClient
 
 from bench.stacks.faces import CannotInstall, CannotStart, Stack
-from bench.stacks.ours import wait_ready
+from bench.stacks.ours import end, wait_ready
 from bench.stacks.world import ISSUER, Place, Running, new_key
 from msingi import preflight
 from msingi.kit.tokens import SigningKey, audience_of
@@ -27,7 +27,6 @@ SOURCES = Path(__file__).parents[1] / "peers"
 INSTALLED: dict[str, Path] = {}  # where each is, once it is
 LIMIT = "10000000"  # requests a minute
 INSTALLED_WITHIN = 900.0  # seconds
-STOPPED_WITHIN = 20.0
 LOCKS = {"package.json", "package-lock.json", "requirements.txt"}
 
 
@@ -95,12 +94,7 @@ class Peer:
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(STOPPED_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 def _environ(place: Place, port: int, processes: int, key: bytes) -> dict[str, str]:

@@ -71,9 +71,9 @@ def _search(world: World) -> list[Request]:
     return [
         Request(
             "GET",
-            f"/v1/tasks/projects/{word.project}/tasks?q={word.text.replace(' ', '+')}&limit=20",
+            f"/v1/tasks/projects/{word.project}/tasks?q={word.text}&limit=20",
             next(bearers),
-            expect=(word.text.split(), min(20, word.found)),
+            expect=(word.text, min(20, word.found)),
         )
         for word in random.choices(world.words, k=REQUESTS)
     ]
@@ -178,12 +178,12 @@ def _cached_is_right(request: Request, status: int, headers: Headers, body: byte
 
 def _search_is_right(request: Request, status: int, headers: Headers, body: bytes) -> str | None:
     def look(said: Row) -> str | None:
-        words, count = request.expect
+        word, count = request.expect
         if len(said["items"]) != count:
-            return f"{len(said['items'])} tasks instead of {count} that hold {words}"
+            return f"{len(said['items'])} tasks instead of {count} that hold {word}"
         texts = [f"{each['title']} {each['description']}" for each in said["items"]]
-        if not all(word in text for text in texts for word in words):
-            return f"a task without {words}"
+        if not all(word in text for text in texts):
+            return f"a task without {word}"
         return next((wrong for each in said["items"] if (wrong := _fields(each, TASK))), None)
 
     return _wrong(200, status, headers, body, look)

@@ -77,7 +77,10 @@ class Person:
 
 @dataclass(frozen=True)
 class Word:
-    """Words to look for in a project, and how many tasks of it hold all of them."""
+    """A word to look for in a project, and how many tasks of it hold it: few, however many there are.
+
+    One, since MongoDB's own text search, which the peers use, reads all tasks that hold any of several words.
+    """
 
     project: str
     text: str
@@ -155,7 +158,7 @@ def plant(running: Running, size: int, followers: int = 0) -> World:
         batch: list[Row] = []
         for task in _tasks(size, projects, people[0].id):
             open_tasks[task.project_id] += task.status == "open"
-            sought = f"{task.title.split()[-1]} {task.description.split()[0]}"
+            sought = task.title.rpartition(" ")[2]
             counts[task.project_id, sought] = counts.get((task.project_id, sought), 0) + 1
             batch.append(_row(task, from_us))
             if len(batch) == 5_000:
@@ -299,8 +302,27 @@ def _email(number: int) -> str:
 
 
 def _product(number: int) -> Row:
-    """A product as a shop's list shows it."""
-    return {"_id": f"g{number:05d}", "slug": f"product-{number}", "title": f"Product {number}"}
+    """A product as a shop's list shows it, about as long as those of our demonstration."""
+    thing, before = THINGS[number % len(THINGS)], number % 4 == 0
+    money = {"amount": 10_000 + 350 * number, "currency": "KES"}
+    return {
+        "_id": f"g{number:025d}",
+        "slug": f"{thing}-of-{spoken(number)}-and-sons",
+        "title": {
+            "en": f"{thing.capitalize()} of {spoken(number)} and sons",
+            "sw": f"{thing.capitalize()} {spoken(number)}",
+        },
+        "brand": spoken(number // 10).capitalize(),
+        "category_id": "services",
+        "tags": ["farm", "repair"],
+        "picture": None,
+        "price": money,
+        "compare_at": {**money, "amount": money["amount"] + 5_000} if before else None,
+        "from_price": False,
+        "variants": 1 + number % 3,
+        "availability": "published",
+        "created_at": BEGAN + timedelta(seconds=number),
+    }
 
 
 # ---- a picture
