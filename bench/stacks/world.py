@@ -31,7 +31,7 @@ IN_PROJECT = 5_000  # tasks of one project, at most: the product takes ten thous
 LIVE, LIVE_TASKS = "live", 32  # the project that sockets follow
 CONNECTIONS_EACH = 16  # sockets of one person: the product takes twenty in each process
 SAMPLED = 5_000  # tasks that requests are made from
-OPEN_OF = 10  # one task in so many is done
+DONE_OF = 10  # one task in so many is done
 WITH_WORD = 40  # tasks of a project that share a word
 GENEROUS = "10000000/minute"
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -96,7 +96,7 @@ class World:
     people: list[Person]
     admin: Person
     followers: list[Person]
-    tasks: list[tuple[str, str]]  # ids of a task and of its project
+    tasks: list[tuple[str, str]]  # ids of an open task and of its project
     open_tasks: dict[str, int]  # how many are open, by project
     words: list[Word]
     live_tasks: list[str]
@@ -166,8 +166,9 @@ def plant(running: Running, size: int, followers: int = 0) -> World:
                 batch = []
         live = [_task(number, LIVE, people[0].id, f"live{number:03d}") for number in range(LIVE_TASKS)]
         base["tasks"].insert_many([*batch, *(_row(each, from_us) for each in live)], ordered=False)
-    step = max(1, size // SAMPLED)
-    sampled = [(f"t{number:07d}", projects[number % len(projects)]) for number in range(0, size, step)][:SAMPLED]
+    is_open = [number for number in range(size) if not _is_done(number // len(projects))]
+    step = max(1, len(is_open) // SAMPLED)
+    sampled = [(f"t{number:07d}", projects[number % len(projects)]) for number in is_open[::step]][:SAMPLED]
     return World(
         running=running,
         size=size,
@@ -195,7 +196,7 @@ def _task(number: int, project: str, by: str, id: str) -> Task:
     word, common = spoken(number // WITH_WORD), COMMON[number % 2]
     title = f"{VERBS[number % len(VERBS)]} {THINGS[number % len(THINGS)]} {word}"
     description = f"{common} {REST}"
-    at, done = BEGAN + timedelta(seconds=number), number % OPEN_OF == OPEN_OF - 1
+    at, done = BEGAN + timedelta(seconds=number), _is_done(number)
     return Task(
         id=id,
         project_id=project,
@@ -211,6 +212,10 @@ def _task(number: int, project: str, by: str, id: str) -> Task:
         updated_at=at,
         **rules.indexed(title, description),
     )
+
+
+def _is_done(number: int) -> bool:
+    return number % DONE_OF == DONE_OF - 1
 
 
 def spoken(number: int) -> str:
@@ -304,10 +309,11 @@ def _email(number: int) -> str:
 def _product(number: int) -> Row:
     """A product as a shop's list shows it, about as long as those of our demonstration."""
     thing, before = THINGS[number % len(THINGS)], number % 4 == 0
+    word = spoken(number)
     money = {"amount": 10_000 + 350 * number, "currency": "KES"}
     return {
         "_id": f"g{number:025d}",
-        "slug": f"{thing}-of-{spoken(number)}-and-sons",
+        "slug": f"{thing}-of-{word}-and-sons",
         "title": {
             "en": f"{thing.capitalize()} of {spoken(number)} and sons",
             "sw": f"{thing.capitalize()} {spoken(number)}",
