@@ -104,6 +104,6 @@ def _show(found: dict[str, dict[str, str] | str]) -> None:
         if isinstance(told, str):
             print(f"{name} is left out: {told}")
             continue
-        for workload, wrong in told.items():
+        for row, wrong in told.items():
             if wrong:
-                print(f"{name}, {workload}: {wrong}")
+                print(f"{name}, {row}: {wrong}")

@@ -1,11 +1,10 @@
 """The house as `make up` starts it, and the bare server that it stands on."""
 
-import asyncio
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from tests.serving import serving
 
 from bench.stacks.faces import CannotStart, Stack
 from bench.stacks.world import GENEROUS, Place, Running
-from msingi import catalog, preflight
-from msingi.kit import config, data_keys, state
-from msingi.products.accounts.actions import signing_keys
+from msingi import preflight
+
+ROOT = Path(__file__).parents[2]
 
 
 def _nothing(folder: Path) -> None:
@@ -26,8 +25,8 @@ def _nothing(folder: Path) -> None:
 @contextmanager
 def _the_house(place: Place, processes: int) -> Iterator[Running]:
     """All products, so many web processes and a worker, each with its access log; limits as high as the peers'."""
-    try:
-        with serving(
+    with ExitStack() as stack:
+        house = serving(
             place.folder / "house",
             place.mongo_url,
             place.redis_url,
@@ -37,20 +36,23 @@ def _the_house(place: Place, processes: int) -> Iterator[Running]:
             MSINGI_ANONYMOUS_LIMIT=GENEROUS,
             MSINGI_MEMBER_LIMIT=GENEROUS,
             MSINGI_FILES=str(place.folder / "files"),
-        ) as served:
-            yield Running(
-                url=served.url,
-                pids=[served.running["web"].pid],
-                versions=_versions(),
-                worker_pids=[served.running["worker"].pid],
-                stack="msingi",
-                place=place,
-                tasks_in=f"{place.database}_tasks",
-                key=asyncio.run(_signing_key(served.environ)),
-                admin_password=served.password,
-            )
-    except (AssertionError, subprocess.SubprocessError) as reason:
-        raise CannotStart(f"the house does not come up: {reason}") from reason
+        )
+        try:
+            served = stack.enter_context(house)
+            key = _signing_key(served.environ)
+        except (AssertionError, subprocess.SubprocessError) as reason:
+            raise CannotStart(f"the house does not come up: {reason}") from reason
+        yield Running(
+            url=served.url,
+            pids=[served.running["web"].pid],
+            versions=_versions(),
+            worker_pids=[served.running["worker"].pid],
+            stack="msingi",
+            place=place,
+            tasks_in=f"{place.database}_tasks",
+            key=key,
+            admin_password=served.password,
+        )
 
 
 def _versions() -> dict[str, str]:
@@ -59,34 +61,32 @@ def _versions() -> dict[str, str]:
     }
 
 
-async def _signing_key(environ: Mapping[str, str]) -> bytes:
-    """The key that the house's accounts sign with, so that its tokens can be made without asking it."""
-    products = catalog.products()
-    kinds = [config.Settings, *(product.settings for product in products if product.settings)]
-    parts = config.load_all(kinds, environ)
-    async with state.running(parts.pop(config.Settings), products, parts):
-        await data_keys.load()
-        return (await signing_keys.signing_key()).private_bytes()
+def _signing_key(environ: Mapping[str, str]) -> bytes:
+    """The key that the house's accounts sign with, so that tokens can be made without asking it for each."""
+    command = [sys.executable, "-m", "bench.stacks.signing_key"]
+    told = subprocess.run(command, env=environ, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+    return bytes.fromhex(told.stdout.split()[-1])
 
 
 @contextmanager
 def _the_bare_server(place: Place, processes: int) -> Iterator[Running]:
     port = preflight.free_port("127.0.0.1")
-    command = [
-        sys.executable,
-        "-m",
-        "granian",
-        "--interface",
-        "asginl",
-        "--no-access-log",
-        "--no-ws",
+    command = [sys.executable, "-m", "granian", "--interface", "asginl", "--no-access-log", "--no-ws"]
+    command += [
         "--loop",
         "uvloop",
+        "--http",
+        "1",
+        "--log-level",
+        "warning",
+        "--port",
+        str(port),
+        "--workers",
+        str(processes),
     ]
-    command += ["--http", "1", "--log-level", "warning", "--port", str(port), "--workers", str(processes)]
     place.folder.mkdir(parents=True, exist_ok=True)
     with open(place.folder / "bare.log", "ab") as log:
-        process = subprocess.Popen([*command, "bench.stacks.nothing:app"], stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_ready(url, process)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import redis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -122,7 +123,7 @@ def _environ(place: Place, port: int, processes: int, key: bytes) -> dict[str, s
 
 def _empty(place: Place) -> None:
     place.folder.mkdir(parents=True, exist_ok=True)
-    with MongoClient(place.mongo_url) as mongo:
+    with MongoClient[dict[str, Any]](place.mongo_url) as mongo:
         mongo.drop_database(place.database)
     with redis.Redis.from_url(place.redis_url) as client:
         client.flushdb()

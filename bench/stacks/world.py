@@ -20,7 +20,7 @@ from pymongo import MongoClient
 
 from msingi.kit import tokens
 from msingi.kit.db import plain
-from msingi.products.tasks import rules
+from msingi.kit.search import words_of
 from msingi.products.tasks.models import Graph, Member, Project, Task
 
 Row = dict[str, Any]
@@ -210,7 +210,8 @@ def _task(number: int, project: str, by: str, id: str) -> Task:
         completed_by=by if done else None,
         created_at=at,
         updated_at=at,
-        **rules.indexed(title, description),
+        words=words_of(title, description),
+        title_words=words_of(title),
     )
 
 
@@ -310,7 +311,7 @@ def _product(number: int) -> Row:
     """A product as a shop's list shows it, about as long as those of our demonstration."""
     thing, before = THINGS[number % len(THINGS)], number % 4 == 0
     word = spoken(number)
-    money = {"amount": 10_000 + 350 * number, "currency": "KES"}
+    price = 10_000 + 350 * number
     return {
         "_id": f"g{number:025d}",
         "slug": f"{thing}-of-{word}-and-sons",
@@ -322,8 +323,8 @@ def _product(number: int) -> Row:
         "category_id": "services",
         "tags": ["farm", "repair"],
         "picture": None,
-        "price": money,
-        "compare_at": {**money, "amount": money["amount"] + 5_000} if before else None,
+        "price": {"amount": price, "currency": "KES"},
+        "compare_at": {"amount": price + 5_000, "currency": "KES"} if before else None,
         "from_price": False,
         "variants": 1 + number % 3,
         "availability": "published",

@@ -17,7 +17,8 @@ export function attach(server) {
     maxHttpBufferSize: 64_000,
     pingInterval: 20_000,
     pingTimeout: 20_000,
-    adapter: createAdapter(publisher, publisher.duplicate()),
+    // A channel of its own: what is published reaches all databases of a Redis.
+    adapter: createAdapter(publisher, publisher.duplicate(), { key: config.database }),
   });
   io.use((socket, next) => {
     try {

@@ -13,7 +13,8 @@ TOPIC = re.compile(r"tasks/projects/([A-Za-z0-9_.~-]{1,64})")
 sockets = socketio.AsyncServer(
     async_mode="asgi",
     transports=["websocket"],
-    client_manager=socketio.AsyncRedisManager(config.REDIS),
+    # A channel of its own: what is published reaches all databases of a Redis.
+    client_manager=socketio.AsyncRedisManager(config.REDIS, channel=config.DATABASE),
     max_http_buffer_size=64_000,
     ping_interval=20,
     ping_timeout=20,
