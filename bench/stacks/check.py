@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 
 import aiohttp
@@ -74,7 +75,7 @@ async def _first_wrong(client: aiohttp.ClientSession, world: World, workload: Wo
                 request.method,
                 request.path,
                 headers=dict(request.headers),
-                data=request.body or None,
+                data=BytesIO(request.body) if request.body else None,
                 skip_auto_headers=skipped,
             ) as reply:
                 body = await reply.read()
