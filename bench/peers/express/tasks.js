@@ -165,7 +165,7 @@ tasks.post('/:task/reminders', signedIn, async (req, res) => {
   const reminder = await mongoose.connection.transaction(async (session) => {
     const held = await Task.updateOne({ _id: task._id }, { $inc: { reminders: 1 } }, { session });
     if (!held.matchedCount) throw notFound();
-    const there = await Reminder.countDocuments({ task_id: own.task_id, user_id: own.user_id }, { session });
+    const there = await Reminder.countDocuments({ task_id: own.task_id, user_id: own.user_id }, { session, limit: MOST_REMINDERS });
     if (there >= MOST_REMINDERS) throw full(MOST_REMINDERS);
     const [made] = await Reminder.create([{ ...own, at, minutes_before_due: form.minutes_before_due ?? null }], { session });
     if (at <= new Date()) {
