@@ -102,6 +102,10 @@ def test_the_driver_alone_finds_what_the_stack_does(world: World) -> None:
     apart(all_of_them())
 
 
+def test_the_bare_server_answers_what_it_serves(tmp_path: Path) -> None:
+    assert checked(BY_NAME["bare"], place_in(tmp_path), tmp_path, SIZE, 1) == {"hello": ""}
+
+
 def test_a_peer_that_cannot_be_installed_is_named_and_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,18 +72,8 @@ def _signing_key(environ: Mapping[str, str]) -> bytes:
 def _the_bare_server(place: Place, processes: int) -> Iterator[Running]:
     port = preflight.free_port("127.0.0.1")
     command = [sys.executable, "-m", "granian", "--interface", "asginl", "--no-access-log", "--no-ws"]
-    command += [
-        "--loop",
-        "uvloop",
-        "--http",
-        "1",
-        "--log-level",
-        "warning",
-        "--port",
-        str(port),
-        "--workers",
-        str(processes),
-    ]
+    command += ["--loop", "uvloop", "--http", "1", "--log-level", "warning"]
+    command += ["--port", str(port), "--workers", str(processes), "bench.stacks.nothing:app"]
     place.folder.mkdir(parents=True, exist_ok=True)
     with open(place.folder / "bare.log", "ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
@@ -113,7 +103,7 @@ def wait_ready(url: str, process: "subprocess.Popen[bytes]", seconds: float = 60
     with httpx.Client(base_url=url, timeout=1, trust_env=False) as client:
         for _ in range(int(seconds / 0.1)):
             if process.poll() is not None:
-                break
+                raise CannotStart(f"its server ended with {process.returncode}")
             with suppress(httpx.HTTPError):
                 if client.get("/health").status_code == 200:
                     return
