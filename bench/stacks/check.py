@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the peers' own parts are kept")
     options = parser.parse_args(arguments)
     found: dict[str, dict[str, str] | str] = {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running, nor any data
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = embedded.start(folder / "data")

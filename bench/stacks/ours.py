@@ -1,6 +1,8 @@
 """The house as `make up` starts it, and the bare server that it stands on."""
 
+import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -76,7 +78,7 @@ def _the_bare_server(place: Place, processes: int) -> Iterator[Running]:
     command += ["--port", str(port), "--workers", str(processes), "bench.stacks.nothing:app"]
     place.folder.mkdir(parents=True, exist_ok=True)
     with open(place.folder / "bare.log", "ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_ready(url, process)
@@ -88,14 +90,20 @@ def _the_bare_server(place: Place, processes: int) -> Iterator[Running]:
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """Ask a server to stop; again after a second, since a process that is just being born misses it; then kill."""
-    for _ in range(15):
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(1)
-            return
-    process.kill()
-    process.wait()
+    """Ask a server to stop, again after a second; then kill what is left of its session.
+
+    A process of it that is just being born misses the signal, and would stay when the others are gone.
+    """
+    try:
+        for _ in range(15):
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+                return
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_ready(url: str, process: "subprocess.Popen[bytes]", seconds: float = 60.0) -> None:

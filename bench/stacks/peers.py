@@ -90,7 +90,13 @@ class Peer:
     ) -> "Iterator[subprocess.Popen[bytes]]":
         with open(place.folder / f"{self.name}-{part}.log", "ab") as log:
             process = subprocess.Popen(
-                command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                cwd=folder,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             yield process
