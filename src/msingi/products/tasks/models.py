@@ -103,6 +103,7 @@ tasks = Collection(
         Index("chain link", unique=True, where={"chain": {"$type": "string"}}),
         "project_id parent_id position",
         "project_id -created_at",
+        "project_id status -created_at",
         "project_id updated_at",
         "project_id due",
         "project_id priority",
