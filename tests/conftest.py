@@ -37,6 +37,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(params=["accounts", "notes", "tasks", "shop"])
 def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """One product by itself, in one web process that never heard of another."""
-    few: dict[str, Any] = {"products": [request.param], "parts": ["web"], "MSINGI_PROCESSES": "1", "loaded": ()}
+    few: dict[str, Any] = {"products": [request.param], "parts": ["web"], "MSINGI_PROCESSES": "1", "fresh": True}
     with serving(tmp_path, **own_databases(16), **few) as house:
         yield house

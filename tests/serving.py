@@ -24,8 +24,13 @@ from msingi.kit.testing import NEARBY
 from msingi.kit.tests import copies
 from msingi.kit.tests.copies import Copy
 
-# What the processes of a house import.
-HOUSE = (*copies.KIT, *(f"msingi.products.{name}.product" for name in catalog.NAMES), "msingi.console.routes")
+
+def imported_by(products: Sequence[str]) -> tuple[str, ...]:
+    """What the processes of a house of these products import. They know of no other: who asks a peer depends on it."""
+    return (*copies.KIT, *(f"msingi.products.{name}.product" for name in products), "msingi.console.routes")
+
+
+HOUSE = imported_by(catalog.NAMES)
 HIGH = "1000000/minute"
 
 
@@ -155,12 +160,12 @@ def serving(
     products: Sequence[str] = (),
     parts: Sequence[str] = ("web", "worker"),
     empty: bool = True,
-    loaded: Sequence[str] = HOUSE,
+    fresh: bool = False,
     **environ: str,
 ) -> Iterator[Served]:
     """These products (or all) with their demo people, on databases that are emptied; everything is ended at the end.
 
-    Where nothing is `loaded`, the processes import what they need themselves, as those of `msingi up` do.
+    `fresh` processes import what they need themselves, as those of `msingi up` do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics").mkdir(exist_ok=True)
@@ -180,6 +185,7 @@ def serving(
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
         "PYTHONUNBUFFERED": "1",
     }
+    loaded = () if fresh else imported_by(products or catalog.NAMES)
     served = Served(folder, kept | known | environ, password, loaded=loaded)
     try:
         if empty:

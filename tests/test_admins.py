@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from tests.serving import HOUSE, own_databases
+from tests.serving import imported_by, own_databases
 
 from msingi import cli
 from msingi.kit.tests import copies
@@ -32,7 +32,7 @@ def environ() -> dict[str, str]:
 
 
 def msingi(environ: dict[str, str], *arguments: str, said: str = "") -> "subprocess.CompletedProcess[str]":
-    return copies.run(cli.ours(*arguments), {**os.environ, **environ}, HOUSE, said)
+    return copies.run(cli.ours(*arguments), {**os.environ, **environ}, imported_by(["accounts"]), said)
 
 
 def kept(environ: dict[str, str], collection: str, database: str = "accounts") -> list[dict[str, Any]]:
