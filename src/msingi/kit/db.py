@@ -55,6 +55,7 @@ Where = dict[str, Any]
 Row = dict[str, Any]
 KEPT = (datetime, bytes, ObjectId, Decimal128, Regex, re.Pattern)  # what BSON knows and JSON does not
 AT_ONCE = 200  # rows that a long reading brings at a time: while it waits for the next ones others have their turn
+FEW = 1000  # rows that go to the database in one message
 CARRIED = "_outbox"  # events that ride in the document they are about
 TOLD = "_told"  # the id of the last of them: what the relay's change stream looks for
 
@@ -297,8 +298,11 @@ class Collection(Generic[D]):
     async def add_many(self, docs: Sequence[D]) -> None:
         """Store many in one go: a hundred times the rate of one by one."""
         work = self._writing()
+        rows = [self.dump(doc) for doc in docs]
         with _named_duplicates():
-            await self.raw.insert_many([self.dump(doc) for doc in docs], session=work.session)
+            by_lane = work.session is not None and 0 < len(rows) <= FEW  # else PyMongo sends them in parts
+            if not by_lane or await self._told(work, {"insert": self.name, "documents": rows}) is None:
+                await self.raw.insert_many(rows, session=work.session)
         for doc in docs:
             self._wrote(work, doc)
 

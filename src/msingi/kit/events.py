@@ -15,11 +15,12 @@ import msgspec
 import structlog
 from msgspec import Struct
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from msingi.kit import state, unit
 from msingi.kit.clock import now
-from msingi.kit.db import CARRIED, TOLD, Collection, Doc, Index, Row, holding, plain, session
+from msingi.kit.db import CARRIED, TOLD, Collection, Doc, Index, Row, holding, plain
+from msingi.kit.errors import AlreadyExists
 from msingi.kit.ids import new_id
 
 log = structlog.get_logger("events")
@@ -145,10 +146,9 @@ class Reaction:
 
     @unit.atomic
     async def _receive(self, envelope: Row) -> None:
-        receipt = Heard(id=receipt_of(self, envelope["_id"]))
         try:
-            await inbox(self.product).raw.insert_one(inbox(self.product).dump(receipt), session=session())
-        except DuplicateKeyError:
+            await inbox(self.product).add(Heard(id=receipt_of(self, envelope["_id"])))
+        except AlreadyExists:
             raise _Double from None
         await self.act(self.told(envelope))
 
@@ -172,12 +172,10 @@ reactions: dict[str, Reaction] = {}
 async def receive_together(due: Sequence[Reaction], envelope: Row) -> None:
     """Have several reactions of one product to an event in one transaction: of a small one the commit costs most.
 
-    All of them have their effect or none has. Raises what one of them raises, and BulkWriteError if one was done
-    before; then they are to be done one by one.
+    All of them have their effect or none has. Raises what one of them raises, and AlreadyExists or BulkWriteError if
+    one was done before; then they are to be done one by one.
     """
-    kept = inbox(due[0].product)
-    receipts = [kept.dump(Heard(id=receipt_of(each, envelope["_id"]))) for each in due]
-    await kept.raw.insert_many(receipts, session=session())
+    await inbox(due[0].product).add_many([Heard(id=receipt_of(each, envelope["_id"])) for each in due])
     for each in due:
         await each.act(each.told(envelope))
 

@@ -306,7 +306,7 @@ async def put(product: str, row: JobRow) -> str:
     work = unit.current.get()
     if work is None:
         id = await _store(product, row, None)
-        await _waker(product)()
+        await waker(product)()
         return id
     if work.session is None:
         raise RuntimeError(
@@ -314,8 +314,8 @@ async def put(product: str, row: JobRow) -> str:
         )
     work.count_write()
     id = await _store(product, row, work.session)
-    if _waker(product) not in work.after:
-        unit.after_commit(_waker(product))
+    if waker(product) not in work.after:
+        unit.after_commit(waker(product))
     return id
 
 
@@ -346,7 +346,7 @@ async def _store_unique(product: str, row: JobRow, session: AsyncClientSession |
 
 
 @cache
-def _waker(product: str) -> Callable[[], Awaitable[None]]:
+def waker(product: str) -> Callable[[], Awaitable[None]]:
     """What tells the runners that a product has a job. If it does not arrive, they look by themselves each second."""
 
     async def wake() -> None:
@@ -420,7 +420,7 @@ async def run_again(product: str, id: str) -> None:
     except DuplicateKeyError:
         raise Stale from None
     await _must_have_found(product, id, done.matched_count)
-    await _waker(product)()
+    await waker(product)()
 
 
 async def discard(product: str, id: str) -> None:

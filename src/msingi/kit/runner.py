@@ -19,7 +19,7 @@ from msingi.kit import drain, observe, state
 from msingi.kit.clock import now
 from msingi.kit.db import Row, session
 from msingi.kit.ids import new_id
-from msingi.kit.jobs import LONGEST_ERROR, Cron, JobRow, Runnable, channel, named, put, rows
+from msingi.kit.jobs import LONGEST_ERROR, Cron, JobRow, Runnable, channel, named, put, rows, waker
 from msingi.kit.unit import atomic
 
 log = structlog.get_logger("jobs")
@@ -204,6 +204,7 @@ async def _done(product: str, row: JobRow) -> None:
     if not ended.matched_count:
         anew = {"state": "queued", "due_at": now(), "by": None, "tries": 0}
         await rows(product).raw.update_one(ours, {"$set": anew})
+        await waker(product)()  # who asked woke the runners while it could not be claimed
 
 
 async def _failed(product: str, row: JobRow, error: Exception, known: Runnable | None) -> None:

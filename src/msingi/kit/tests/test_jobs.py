@@ -288,6 +288,17 @@ async def test_a_job_is_begun_as_soon_as_the_action_that_asked_has_committed(mon
         await until(lambda: all_done(2), 10)
 
 
+async def test_what_is_asked_for_while_it_runs_is_begun_as_soon_as_it_has_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK", 60.0)
+    async with a_runner():
+        await until(heard_by_somebody)
+        await mill.once.later("rye", 0.3)
+        await until(lambda: mill.traces.exists({"job": "once"}))
+        await mill.once.later("rye", 0.3)
+        await until(lambda: all_done(1), 10)
+    assert await traced("once") == ["rye", "rye"]
+
+
 async def heard_by_somebody() -> bool:
     return bool((await state.redis().pubsub_numsub(jobs.channel()))[0][1])
 
