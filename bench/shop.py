@@ -31,7 +31,7 @@ import psutil
 from pymongo import MongoClient
 from tests.serving import Served, serving
 
-from bench import shop_lists, shop_live
+from bench import meter, shop_lists, shop_live
 from bench.shop_buyers import Market, Shopping, order_unpaid, percentile, shop
 from msingi import cli, preflight
 from msingi.kit import embedded
@@ -100,7 +100,8 @@ def measure_checkout(servers: embedded.Servers, folder: Path, options: argparse.
         rest = memory(served, bank, servers)
         # A process of its own: what the bench does beside would be told as the house's slowness.
         beside = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
-        orders = measure_orders(beside, market, options)
+        pids = [served.running["web"].pid, served.running["worker"].pid]
+        orders = measure_orders(beside, market, options, pids)
         report: Row = {"orders": orders, "live": measure_live(beside, market, served, options.changes)}
         report["memory"] = {"at rest": rest, "after the load": memory(served, bank, servers)}
         progress("asking `msingi verify shop`")
@@ -152,8 +153,13 @@ def _is_handy(variant: Row) -> bool:
     return 0 < price <= DEAREST and weight <= HEAVIEST
 
 
-def measure_orders(beside: ProcessPoolExecutor, market: Market, options: argparse.Namespace) -> list[Row]:
-    """Buyers at once, on one of the goods and on all; the last kind does not wait for the money."""
+def measure_orders(
+    beside: ProcessPoolExecutor, market: Market, options: argparse.Namespace, pids: Sequence[int]
+) -> list[Row]:
+    """Buyers at once, on one of the goods and on all; the last kind does not wait for the money.
+
+    Between two of them the house is left to finish what follows from orders: it is not the next ones' to wait for.
+    """
     alone = market._replace(variants=market.variants[:1])
     kinds = [(places, buyers, True) for places in (alone, market) for buyers in options.buyers]
     kinds.append((market, max(options.buyers), False))
@@ -161,6 +167,7 @@ def measure_orders(beside: ProcessPoolExecutor, market: Market, options: argpars
     beside.submit(shop, market, 8, 4.0, waits=True).result()
     for turn in range(options.rounds):
         for seen, (places, buyers, waits) in zip(found, kinds, strict=True):
+            meter.settle(pids)
             seen.append(beside.submit(shop, places, buyers, float(options.shopping), waits=waits).result())
         progress(f"orders: round {turn + 1} of {options.rounds}")
     return [_order_row(*kind, seen) for kind, seen in zip(kinds, found, strict=True)]
