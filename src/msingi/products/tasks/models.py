@@ -93,7 +93,7 @@ class Reminder(Doc):
 
 
 projects = Collection(Project, "projects", indexes=["owner_id"])
-members = Collection(Member, "members", indexes=["user_id", "project_id created_at"])
+members = Collection(Member, "members", indexes=["user_id", "project_id created_at _id"])
 graphs = Collection(Graph, "graphs")
 tasks = Collection(
     Task,
@@ -101,20 +101,22 @@ tasks = Collection(
     indexes=[
         Index("project_id position", unique=True),
         Index("chain link", unique=True, where={"chain": {"$type": "string"}}),
-        "project_id parent_id position",
-        "project_id -created_at",
-        "project_id status -created_at",
-        "project_id updated_at",
-        "project_id due",
-        "project_id priority",
+        # Each order that a list can have ends in the id, by which those that are alike in it are told apart.
+        "project_id position _id",
+        "project_id parent_id position _id",
+        "project_id -created_at -_id",
+        "project_id status -created_at -_id",
+        "project_id updated_at _id",
+        "project_id due _id",
+        "project_id priority _id",
         "project_id words",
         "assignees",
     ],
 )
 relations = Collection(Relation, "relations", indexes=["project_id", "blocker", "blocked"])
-comments = Collection(Comment, "comments", indexes=["task_id created_at", "project_id"])
+comments = Collection(Comment, "comments", indexes=["task_id created_at _id", "project_id"])
 reminders = Collection(
-    Reminder, "reminders", indexes=["state at", "task_id user_id at", "project_id user_id", "user_id"]
+    Reminder, "reminders", indexes=["state at", "task_id user_id at _id", "project_id user_id", "user_id"]
 )
 
 STORES: list[Collection[Any]] = [projects, members, graphs, tasks, relations, comments, reminders]
