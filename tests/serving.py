@@ -62,7 +62,8 @@ class Served:
     def client(self, token: str | None = None, **more: Any) -> httpx.Client:
         """Somebody at the door, with a token or without."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, **NEARBY, **more)
+        kept = httpx.Limits(keepalive_expiry=2)  # the house closes what is unused for five seconds
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, limits=kept, **NEARBY, **more)
 
     def sign_in(self, name: str = "ann") -> httpx.Client:
         """One of the demo people (ann, bob, eve, admin), signed in."""

@@ -26,6 +26,7 @@ PATIENCE = 30.0  # seconds that a slow server may take for one answer
 POLITENESS = 120.0  # the longest Retry-After that is waited for
 SHOWN = 300  # characters of a body that a report shows
 NO_BODY: Any = object()
+UNUSED = 2.0  # seconds that a connection is kept for another request: many servers close theirs after five
 SECRET_HEADER = re.compile(r"^(authorization|cookie)$|-token$", re.IGNORECASE)  # never in a report
 
 
@@ -445,7 +446,7 @@ class Places(httpx.BaseTransport):
             return
         place = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}.{random.randint(1, 250)}"
         # Room for a hundred requests at once, so that nothing waits here when the server is to see a race.
-        limits = httpx.Limits(max_connections=120, max_keepalive_connections=120)
+        limits = httpx.Limits(max_connections=120, max_keepalive_connections=120, keepalive_expiry=UNUSED)
         for one in self._transports:
             one.close()
         come_from = place if self.many else None

@@ -194,7 +194,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **more: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=20, **{**NEARBY, **more})
+        kept = httpx.Limits(keepalive_expiry=2)  # the server closes what is unused for five seconds
+        return httpx.Client(base_url=self.url, timeout=20, **{"limits": kept, **NEARBY, **more})
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged so far."""
