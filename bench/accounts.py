@@ -25,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from bench.meter import percentile
 from bench.run import databases, script, serving
 from msingi import catalog
 from msingi.kit import app as kit_app
@@ -195,10 +196,6 @@ def probing(urls: list[str], seconds: float) -> list[float]:
             took.append(time.perf_counter() - began)
             time.sleep(1 / 30)
     return took
-
-
-def percentile(values: Sequence[float], part: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * part // 100)]
 
 
 # ---- sessions

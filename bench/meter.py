@@ -85,3 +85,11 @@ def stolen() -> tuple[float, float]:
     """Ticks that the host took from this machine, and all ticks, since it started."""
     ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return float(ticks[7]), float(sum(ticks))
+
+
+# ---- what was measured
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """Of all values, the one below which so many in a hundred lie; 0 if there are none."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * part / 100))] if values else 0.0

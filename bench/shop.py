@@ -32,7 +32,9 @@ from pymongo import MongoClient
 from tests.serving import Served, serving
 
 from bench import meter, shop_lists, shop_live
-from bench.shop_buyers import Market, Shopping, order_unpaid, percentile, shop
+from bench.meter import percentile
+from bench.race import numbers, progress
+from bench.shop_buyers import Market, Shopping, order_unpaid, shop
 from msingi import cli, preflight
 from msingi.kit import embedded
 
@@ -40,15 +42,14 @@ PARTS = ("checkout", "catalogue")
 DEAREST, HEAVIEST = 100_000_00, 9_000  # minor units, grams: what a phone can pay and a rider can carry
 GOODS = 200
 IN_STOCK = 1_000_000
-BEGAN = time.monotonic()
 Row = dict[str, Any]
 
 
 def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="bench shop", description=__doc__)
     parser.add_argument("--only", choices=PARTS, help="this part alone")
-    parser.add_argument("--buyers", type=_numbers, default=[1, 16, 64], help="at once: 1,16,64")
-    parser.add_argument("--sizes", type=_numbers, default=[10_000, 100_000, 1_000_000], help="goods: 10000,100000")
+    parser.add_argument("--buyers", type=numbers, default=[1, 16, 64], help="at once: 1,16,64")
+    parser.add_argument("--sizes", type=numbers, default=[10_000, 100_000, 1_000_000], help="goods: 10000,100000")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shopping", type=int, default=5, help="seconds of each kind of buying, in a round")
     parser.add_argument("--reading", type=int, default=2, help="seconds of each kind of reading, in a round")
@@ -74,18 +75,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     return finished(report, options)
 
 
-def _numbers(given: str) -> list[int]:
-    return sorted(int(each) for each in given.split(","))
-
-
 def set_cache(servers: embedded.Servers, megabytes: int) -> None:
     with MongoClient[Row](servers.mongo_url) as mongo:
         mongo.admin.command({"setParameter": 1, "wiredTigerEngineRuntimeConfig": f"cache_size={megabytes}MB"})
-
-
-def progress(text: str) -> None:
-    """Say on stderr what is going on, with the seconds since the beginning."""
-    print(f"{time.monotonic() - BEGAN:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 # ---- orders

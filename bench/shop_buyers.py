@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -250,8 +250,3 @@ class Wire:
 
     def close(self) -> None:
         self.writer.close()
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """Of all values, the one below which so many in a hundred lie; 0 if there are none."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * part / 100))] if values else 0.0

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 
 from msingi import catalog, cli, preflight, supervise
 from msingi.kit import config
-from msingi.kit.testing import NEARBY
+from msingi.kit.testing import BRIEFLY, NEARBY
 from msingi.kit.tests import copies
 from msingi.kit.tests.copies import Copy
 
@@ -62,8 +62,7 @@ class Served:
     def client(self, token: str | None = None, **more: Any) -> httpx.Client:
         """Somebody at the door, with a token or without."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        kept = httpx.Limits(keepalive_expiry=2)  # the house closes what is unused for five seconds
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, limits=kept, **NEARBY, **more)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, limits=BRIEFLY, **NEARBY, **more)
 
     def sign_in(self, name: str = "ann") -> httpx.Client:
         """One of the demo people (ann, bob, eve, admin), signed in."""

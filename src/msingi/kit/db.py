@@ -330,13 +330,12 @@ class Collection(Generic[D]):
         where, update = {"_id": id, **(when or {})}, self._update(to, tells, id)
         with _named_duplicates():
             reply = await self._told(work, {"findAndModify": self.name, "query": where, "update": update, "new": True})
-            row = (
-                reply["value"]
-                if reply
-                else await self.raw.find_one_and_update(
+            if reply is not None:
+                row = reply["value"]
+            else:
+                row = await self.raw.find_one_and_update(
                     where, update, return_document=ReturnDocument.AFTER, session=work.session
                 )
-            )
         if row is None:
             raise otherwise or (Stale if when else NotFound)
         work.dirty.update(stale)
@@ -361,9 +360,10 @@ class Collection(Generic[D]):
         where, update = {"_id": id, **(when or {})}, self._update(to, tells, id)
         with _named_duplicates():
             reply = await self._told(work, {"update": self.name, "updates": [{"q": where, "u": update}]})
-            found = (
-                reply["n"] if reply else (await self.raw.update_one(where, update, session=work.session)).matched_count
-            )
+            if reply is not None:
+                found = reply["n"]
+            else:
+                found = (await self.raw.update_one(where, update, session=work.session)).matched_count
         work.dirty.update(stale)
         return bool(found)
 

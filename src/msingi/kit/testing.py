@@ -29,6 +29,7 @@ from msingi.kit.product import Product
 PASSWORD = "correct horse battery msingi"  # noqa: S105  (of people who live for one test)
 # For who asks a server on this machine: to read whom the system trusts costs 20 ms of CPU a client.
 NEARBY: dict[str, Any] = {"trust_env": False, "verify": False}
+BRIEFLY = httpx.Limits(keepalive_expiry=2)  # for the same: servers close what is unused for five seconds
 ROOM = 6 * 2**30  # bytes: what the servers of a run hold at most, several times over
 PWD = frozenset({"pwd"})  # how they signed in
 PEOPLE = {

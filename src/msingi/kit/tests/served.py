@@ -25,7 +25,7 @@ from msingi.kit import drain, edge, health, observe, replies, revocations, state
 from msingi.kit.config import Settings, load
 from msingi.kit.errors import QuotaExceeded
 from msingi.kit.reading import KitRequest
-from msingi.kit.testing import NEARBY
+from msingi.kit.testing import BRIEFLY, NEARBY
 from msingi.kit.tests import copies
 from msingi.kit.tests.copies import Copy
 
@@ -194,8 +194,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **more: Any) -> httpx.Client:
-        kept = httpx.Limits(keepalive_expiry=2)  # the server closes what is unused for five seconds
-        return httpx.Client(base_url=self.url, timeout=20, **{"limits": kept, **NEARBY, **more})
+        return httpx.Client(base_url=self.url, timeout=20, **{"limits": BRIEFLY, **NEARBY, **more})
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged so far."""
