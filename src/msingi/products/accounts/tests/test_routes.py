@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import os
 import random
+import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 
+from msingi.kit.sealing import keys_for
 from msingi.kit.testing import PASSWORD, Client, World
 from msingi.products.accounts import contract, hashing
 from msingi.products.accounts.contract import PasswordChanged, Person, UserDisabled, UserRegistered
@@ -164,13 +167,33 @@ async def test_a_password_is_hashed_anew_when_the_costs_change(
     nobody: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (await accounts.get("ann")).password
-    dearer = PasswordHasher(memory_cost=19_456, time_cost=3, parallelism=1)
-    monkeypatch.setattr(hashing, "hasher", dearer)
+    monkeypatch.setattr(hashing, "costs", hashing.Costs(passes=3))
     await nobody.post("/sign-in", email="ann@msingi.test", password=PASSWORD)
     after = (await accounts.get("ann")).password
     assert before != after
     assert "t=3" in after
     await nobody.post("/sign-in", email="ann@msingi.test", password=PASSWORD)
+
+
+@pytest.mark.usefixtures("true_costs")
+async def test_what_argon2_cffi_hashed_for_us_still_fits_and_is_not_hashed_anew(world: World) -> None:
+    pepper = keys_for(hashing.PEPPER)[0]
+    theirs = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1)
+    kept = f"{pepper.id.hex()}{theirs.hash(hashing._peppered(pepper, PASSWORD))}"
+    assert not hashing.is_outdated(kept)
+    assert await hashing.fits(kept, PASSWORD)
+    assert not await hashing.fits(kept, PASSWORD + " ")
+    ours = (await hashing.hashed(PASSWORD)).partition("$")
+    assert theirs.verify(f"${ours[2]}", hashing._peppered(pepper, PASSWORD))
+
+
+@pytest.mark.parametrize(("processes", "cores", "threads"), [(2, 2, 1), (1, 2, 2), (4, 2, 1), (2, 8, 4), (1, 16, 4)])
+def test_each_process_hashes_in_as_many_threads_as_are_its_share_of_the_cores(
+    processes: int, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "elsewhere")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert hashing.threads_of(processes) == threads
 
 
 async def test_what_is_kept_is_worth_nothing_without_the_houses_secret(nobody: Client, world: World) -> None:
@@ -181,7 +204,7 @@ async def test_what_is_kept_is_worth_nothing_without_the_houses_secret(nobody: C
     for secret in (PASSWORD, tokens["refresh_token"], tokens["access_token"]):
         assert secret not in kept
     ann = await accounts.get("ann")
-    assert not hashing.hasher.check_needs_rehash(ann.password[8:])
+    assert not hashing.is_outdated(ann.password)
     assert hashing._is_it(ann.password[8:], PASSWORD.encode()) is False  # without the pepper
 
 
