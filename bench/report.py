@@ -110,13 +110,13 @@ def _ratio(run: Run, ours: Row | None, *stacks: str) -> str:
 
 
 def _memory(run: Run) -> str:
-    """Megabytes of the web processes after all that was asked."""
+    """Megabytes of the web processes, before and after all that was asked."""
     told = [
-        f"{run.stacks[each.stack]} with {each.processes}: {number(each.loaded)} MB"
+        f"{run.stacks[each.stack]} with {each.processes}: {number(each.at_rest)} and {number(each.loaded)} MB"
         + (f" (and {number(each.workers)} of its workers)" if each.workers else "")
         for each in run.memory
     ]
-    return f"Memory of the web processes after the load: {'; '.join(told)}."
+    return f"Memory of the web processes at rest and after the load: {'; '.join(told)}."
 
 
 # ---- the same for a terminal

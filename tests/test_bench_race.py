@@ -329,7 +329,7 @@ def test_the_table_says_what_the_file_says() -> None:
     ]
     assert "2026-01-02 (a machine, 2 cores)" in table
     assert "Left out: FastAPI (cannot be installed: no network / here)." in table
-    assert "Msingi with 1: 100 MB (and 50 of its workers)" in table
+    assert "Msingi with 1: 80 and 100 MB (and 50 of its workers)" in table
     assert "noisy" not in table
 
 
