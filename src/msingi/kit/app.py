@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any
 
-import socketio
 import structlog
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
@@ -75,9 +74,9 @@ def build(
         **more,
     )
     _one_by_one(inner)
-    sockets = live.make_socket_server(tokens.identify_token)
+    sockets = live.SocketServer(tokens.identify_token, inner)
     shown = [each for product in products for each in product.tokens]
-    return Edge(socketio.ASGIApp(sockets, other_asgi_app=inner), settings, tokens=shown)
+    return Edge(sockets, settings, tokens=shown)
 
 
 def _one_by_one(inner: Litestar) -> None:

@@ -7,9 +7,9 @@ A message may come twice and is lost with Redis: what must arrive is an event, w
 """
 
 from msingi.kit.live.hub import close_for, run_tailer
-from msingi.kit.live.sockets import make_socket_server
+from msingi.kit.live.sockets import SocketServer
 from msingi.kit.live.streams import sse_handler
 from msingi.kit.live.telling import recheck, tell
 from msingi.kit.live.topics import Key, Topic
 
-__all__ = ["Key", "Topic", "close_for", "make_socket_server", "recheck", "run_tailer", "sse_handler", "tell"]
+__all__ = ["Key", "SocketServer", "Topic", "close_for", "recheck", "run_tailer", "sse_handler", "tell"]

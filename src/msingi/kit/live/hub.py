@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, MutableMapping
 from functools import cached_property
 from typing import Any
 
@@ -10,13 +10,13 @@ import msgspec
 import redis.asyncio as aioredis
 import structlog
 from redis.exceptions import RedisError
-from socketio import packet
 
 from msingi.kit import clock, drain, revocations, roles, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Busy, Invalid, Problem
 from msingi.kit.live.telling import LOOK_AGAIN, LOST, STREAM
 from msingi.kit.live.topics import check_may_follow
+from msingi.kit.live.wire import frame_of
 
 TOPICS_EACH = 100  # topics that one connection follows
 CONNECTIONS_EACH = 20  # connections that one actor keeps to one process
@@ -25,6 +25,7 @@ UNKNOWN_ALL = 2_000  # and of all of those together, so that there is always roo
 REPLAYED = 1_000  # messages that a resume repeats; more than that, and reading anew is cheaper
 LOOKED_THROUGH = 5_000  # entries that it looks through for them
 BACKLOG = 1_500  # messages that wait for a slow reader before it is let go; more than a resume repeats
+SLICE = 500  # connections that get a message at one go, some 2 ms, before others have their turn
 BLOCK = 5_000  # milliseconds that a read waits, and so how soon an emptied stream is noticed
 log = structlog.get_logger("live")
 Position = tuple[int, int]
@@ -58,16 +59,15 @@ class Message:
         return b"id: %s\ndata: %s\n\n" % (self.id.encode(), msgspec.json.encode(body))
 
     @cached_property
-    def packet(self) -> str:
-        """As a Socket.IO packet."""
-        data = msgspec.json.decode(self.data)
-        return packet_of("message", {"id": self.id, "topic": self.topic, "kind": self.kind, "data": data})
+    def frame(self) -> MutableMapping[str, Any]:
+        """As a Socket.IO event."""
+        body = {"id": self.id, "topic": self.topic, "kind": self.kind, "data": msgspec.Raw(self.data)}
+        return event_frame("message", body)
 
 
-def packet_of(name: str, data: Any) -> str:
-    """A Socket.IO event as text."""
-    encoded: str = packet.Packet(packet.EVENT, namespace="/", data=[name, data]).encode()
-    return encoded
+def event_frame(name: str, data: Any) -> MutableMapping[str, Any]:
+    """A Socket.IO event, ready to be sent."""
+    return frame_of("2" + msgspec.json.encode([name, data]).decode())
 
 
 def position_of(id: str) -> Position:
@@ -81,8 +81,10 @@ def position_of(id: str) -> Position:
 class Listener:
     """One connection. What it is told goes out in its own way; `put` keeps order and drops what it has had.
 
-    Without an actor it is somebody's at this network address who shows keys.
+    Without an actor it is somebody's at this network address who shows keys. None of these waits for the other side.
     """
+
+    __slots__ = ("actor", "address", "floors", "held", "keys", "topics")
 
     def __init__(self, actor: Actor | None, address: str = "") -> None:
         self.actor, self.address = actor, address
@@ -91,32 +93,27 @@ class Listener:
         self.floors: dict[str, Position] = {}  # by topic: what was repeated up to here is not said again
         self.held: dict[str, list[Message]] = {}  # by topic: what came in while older ones were repeated
 
-    async def put(self, message: Message) -> None:
+    def put(self, message: Message) -> None:
         """A message has come on a topic that this connection follows."""
         if message.topic in self.held:
             self.held[message.topic].append(message)
         elif message.position > self.floors.get(message.topic, (0, 0)):
-            await self.send(message)
+            self.send(message)
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         raise NotImplementedError
 
-    async def resync(self, id: str) -> None:
+    def resync(self, id: str) -> None:
         """Messages may be missing up to `id`: let the other side read the state again."""
         raise NotImplementedError
 
-    async def lose(self, topic: str) -> None:
+    def lose(self, topic: str) -> None:
         """The actor may not see this topic any more."""
         raise NotImplementedError
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let the other side go: its proof has ended, or the process does."""
         raise NotImplementedError
-
-    @property
-    def gone(self) -> bool:
-        """Whether the other side has left without a word."""
-        return False
 
 
 class Hub:
@@ -170,7 +167,7 @@ class Hub:
                 wanted &= listener.topics
             reached = await self._catch_up(listener, wanted, after) if after else self.position
         finally:
-            await self._release(listener, asked)
+            self._release(listener, asked)
         return reached or "0-0"
 
     async def _catch_up(self, listener: Listener, topics: frozenset[str], after: str) -> str:
@@ -180,18 +177,18 @@ class Hub:
         except (RedisError, OSError, TimeoutError):
             missed = None
         if missed is None:
-            await listener.resync(self.position)
+            listener.resync(self.position)
             return self.position
         for message in missed:
-            await listener.send(message)
+            listener.send(message)
             listener.floors[message.topic] = message.position
         return missed[-1].id if missed else after
 
-    async def _release(self, listener: Listener, topics: Iterable[str]) -> None:
+    def _release(self, listener: Listener, topics: Iterable[str]) -> None:
         held = [message for topic in topics for message in listener.held.pop(topic, [])]
         for message in sorted(held, key=lambda message: message.position):
             if message.topic in listener.topics:
-                await listener.put(message)
+                listener.put(message)
 
     def unfollow(self, listener: Listener, topic: str) -> None:
         """A connection follows a topic no more."""
@@ -207,19 +204,26 @@ class Hub:
         """A message has come on the stream."""
         self.position = message.id
         if message.kind == LOST:
-            await self.resync()
+            self.resync()
         elif message.kind == LOOK_AGAIN:
             self.looks += 1
             self.do(self._look_again(message.topic))
         else:
-            for listener in list(self.topics.get(message.topic, ())):
-                await listener.put(message)
+            await self._tell(message, list(self.topics.get(message.topic, ())))
 
-    async def resync(self) -> None:
+    async def _tell(self, message: Message, followers: list[Listener]) -> None:
+        for begin in range(0, len(followers), SLICE):
+            if begin:
+                await asyncio.sleep(0)  # meanwhile some may have left, or may not see the topic any more
+            for each in followers[begin : begin + SLICE]:
+                if message.topic in each.topics:
+                    each.put(message)
+
+    def resync(self) -> None:
         """Messages may be missing: all connections are told."""
         log.info("live_resync", connections=len(self.listeners))
         for listener in list(self.listeners):
-            await listener.resync(self.position)
+            listener.resync(self.position)
 
     async def _look_again(self, topic: str) -> None:
         for listener in list(self.topics.get(topic, ())):
@@ -229,13 +233,13 @@ class Hub:
                 if not isinstance(refusal, Problem):
                     log.error("live_policy_failed", topic=topic, exc_info=True)
                 self.unfollow(listener, topic)
-                await listener.lose(topic)
+                listener.lose(topic)
 
     def close(self, listeners: Iterable[Listener]) -> None:
-        """Let these connections go; nothing that one of them does can hold up the others."""
+        """Let these connections go."""
         for listener in list(listeners):
             self.leave(listener)
-            self.do(listener.close())
+            listener.close()
 
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
         """Let something go on beside."""
@@ -306,7 +310,7 @@ async def _anchor(hub: Hub, redis: "aioredis.Redis") -> None:
             at = await redis.xadd(STREAM, {"topic": "", "kind": "!start", "data": "null"})
         known, hub.position = hub.position, at.decode()
     if known:
-        await hub.resync()
+        hub.resync()
 
 
 async def _follow(hub: Hub, redis: "aioredis.Redis") -> None:
@@ -323,10 +327,10 @@ async def _follow(hub: Hub, redis: "aioredis.Redis") -> None:
 
 
 async def _dismiss(hub: Hub) -> None:
-    """Let go, each second, of those whose proof of who they are has ended, and of those who are gone."""
+    """Let go, each second, of those whose proof of who they are has ended."""
     while True:
         await asyncio.sleep(1)
-        hub.close(each for each in hub.listeners if each.gone or has_ended(each.actor))
+        hub.close(each for each in hub.listeners if has_ended(each.actor))
 
 
 def has_ended(actor: Actor | None) -> bool:

@@ -1,22 +1,23 @@
 """Topics over Socket.IO: websocket only, who it is before anything else, and a limit to everything.
 
 Long polling would need every request of a connection to reach the same process, which several web processes behind one
-port cannot promise (measured: 2 of 8 clients connect).
+port cannot promise (measured: 2 of 8 clients connect). What is left of the protocol (Socket.IO 5 over Engine.IO 4, one
+namespace, texts alone) is small enough to be spoken here, without a library's queue and tasks for each connection.
 """
 
 import asyncio
-import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs
 
-import socketio
+import msgspec
 import structlog
-from socketio.exceptions import ConnectionRefusedError as Refused
 
-from msingi.kit import audit, csrf, limits, state
+from msingi.kit import audit, csrf, drain, ids, limits, state
 from msingi.kit.actors import Actor
-from msingi.kit.errors import Forbidden, Invalid, Problem, QuotaExceeded, SignInFirst
+from msingi.kit.errors import Forbidden, Invalid, Malformed, Problem, QuotaExceeded, SignInFirst
 from msingi.kit.live.hub import (
     BACKLOG,
     TOPICS_EACH,
@@ -26,16 +27,22 @@ from msingi.kit.live.hub import (
     Listener,
     Message,
     TooManyTopics,
+    event_frame,
     has_ended,
-    packet_of,
 )
 from msingi.kit.live.topics import LONGEST, check_may_follow
+from msingi.kit.live.wire import CLOSING, Receive, Send, Wire, frame_of
+from msingi.kit.problem_json import problem_reply
 
-LARGEST = 64_000  # bytes of a message that is taken
+PATH = "/socket.io/"
 GREETING = 10.0  # seconds in which a connection says who it is
 EVENTS, WINDOW = 20, 1.0  # events that a connection may send in so many seconds
 PATIENCE = 200  # events beyond that before it is let go
+CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR = "01234"
+PACKET = re.compile(r"([0-4])(?:(/[^,]*),?)?(\d{0,15})(.*)", re.DOTALL)  # kind, namespace, number of an answer, data
 log = structlog.get_logger("live")
+Scope = Any  # of ASGI
+App = Any  # of ASGI
 Identify = Callable[[str], Awaitable[Actor | None]]
 
 
@@ -46,48 +53,39 @@ class BadEvent(Invalid):
 class Socket(Listener):
     """One Socket.IO connection; `key` is what somebody without an account greeted with."""
 
-    def __init__(self, server: socketio.AsyncServer, sid: str, actor: Actor | None, key: str, scope: Any) -> None:
-        super().__init__(actor, limits.client_of(scope))
-        self.key = key
-        self.server, self.sid, self.scope = server, sid, scope
-        self.wire: str = server.manager.eio_sid_from_sid(sid, "/")
+    __slots__ = ("events", "identify", "is_known", "key", "refused", "scope", "window", "wire")
+
+    def __init__(self, wire: Wire, identify: Identify, scope: Any) -> None:
+        super().__init__(None, limits.client_of(scope))
+        self.wire, self.identify, self.scope = wire, identify, scope
+        self.key, self.is_known = "", False
         self.window, self.events, self.refused = 0.0, 0, 0
 
-    async def send(self, message: Message) -> None:
-        await self._say(message.packet)
-
-    async def resync(self, id: str) -> None:
-        await self._say(packet_of("resync", {"id": id}))
-
-    async def lose(self, topic: str) -> None:
-        await self._say(packet_of("gone", {"topic": topic}))
-
-    async def close(self) -> None:
-        await self.server.disconnect(self.sid)
-
-    @property
-    def gone(self) -> bool:
-        return self.wire not in self.server.eio.sockets
-
-    async def _say(self, text: str) -> None:
-        wire = self.server.eio.sockets.get(self.wire)
-        if wire is None:
-            return
-        if wire.queue.qsize() >= BACKLOG:
-            self._give_up(wire)
+    def send(self, message: Message) -> None:
+        if self.wire.behind < BACKLOG:
+            self.wire.say(message.frame)
         else:
-            await self.server.eio.send(self.wire, text)
+            self._give_up()
 
-    def _give_up(self, wire: Any) -> None:
+    def resync(self, id: str) -> None:
+        self.wire.say(event_frame("resync", {"id": id}))
+
+    def lose(self, topic: str) -> None:
+        self.wire.say(event_frame("gone", {"topic": topic}))
+
+    def close(self) -> None:
+        self.wire.say(frame_of(DISCONNECT))
+        self.wire.end()
+
+    def _give_up(self) -> None:
         """The reader is too slow: forget what waits, tell it to read anew, and let it go."""
         here = state.part(Hub)
         here.leave(self)
-        while not wire.queue.empty():
-            wire.queue.get_nowait()
-            wire.queue.task_done()
+        self.wire.forget()
         log.info("live_reader_too_slow", actor=self.actor.id if self.actor else "")
-        here.do(self._say(packet_of("resync", {"id": here.position})))
-        here.do(self.close())
+        self.resync(here.position)
+        self.wire.say(frame_of(DISCONNECT))
+        self.wire.end(CLOSING)
 
     def count(self) -> None:
         """An event has come from the other side. Raises QuotaExceeded if they are too many."""
@@ -99,107 +97,63 @@ class Socket(Listener):
             self.refused += 1
             raise QuotaExceeded(quota=EVENTS, window=int(WINDOW), retry_after=1)
 
+    # ---- what comes in
 
-def make_socket_server(identify: Identify) -> socketio.AsyncServer:
-    """The Socket.IO server of one process; `identify` tells the actor of an access token, or None.
+    async def hear(self, packet: str) -> bool:
+        """A packet has come; whether the connection goes on. What is no packet at all ends it.
 
-    A client connects with `auth: {token}` and emits `subscribe` `{topic, key?, after?}` → `{ok, id}` or `{error}`,
-    `unsubscribe` `{topic}` and `renew` `{token}` (a younger token of the same session). It is sent `message`
-    `{id, topic, kind, data}`, `resync` `{id}` and `gone` `{topic}`; what it missed comes before `subscribe` is
-    answered. Who has no account connects with `auth: {topic, key}`, a topic and a key that opens it, and follows that.
-    """
-    server = socketio.AsyncServer(
-        async_mode="asgi",
-        transports=["websocket"],
-        cors_allowed_origins=_is_ours,
-        max_http_buffer_size=LARGEST,
-        ping_interval=20,
-        ping_timeout=20,
-        namespaces=["/"],
-        logger=_errors_of("socketio"),
-        engineio_logger=_errors_of("engineio"),
-    )
-    sockets: dict[str, Socket] = {}
-
-    async def connect(sid: str, environ: Any, auth: Any) -> None:
-        scope = environ["asgi.scope"]
+        They are answered one after the other: who asks much waits for itself.
+        """
+        read = PACKET.fullmatch(packet)
+        if read is None:
+            return False
+        kind, space, number, rest = read.groups()
         try:
-            socket = Socket(server, sid, *await _greeted(identify, auth, scope), scope)
-            state.part(Hub).check_room(socket)
-        except Problem as problem:
-            audit.refused_on_socket(scope, None, "connect", problem)
-            raise Refused(problem.code, problem.body()) from None
-        sockets[sid] = socket
-        state.part(Hub).enter(socket)
+            data = msgspec.json.decode(rest) if rest else None
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        if kind == CONNECT:
+            await self._connect((space or "/").partition("?")[0], data)
+        elif kind == EVENT:
+            return await self._event(number, data)
+        return kind in (CONNECT, ACK)
 
-    async def disconnect(sid: str, reason: str = "") -> None:
-        socket = sockets.pop(sid, None)
-        if socket:
-            state.part(Hub).leave(socket)
+    async def _connect(self, space: str, auth: Any) -> None:
+        if space != "/" or self.is_known:
+            named = "" if space == "/" else f"{space},"
+            self.wire.say(frame_of(f'{CONNECT_ERROR}{named}{{"message":"Unable to connect"}}'))
+            return
+        answer = await greet(self, auth)
+        self.wire.say(frame_of((CONNECT if self.is_known else CONNECT_ERROR) + msgspec.json.encode(answer).decode()))
 
-    async def subscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
-        topic, after = _text(given, "topic"), given.get("after")
-        if after is not None and not isinstance(after, str):
-            raise BadEvent(reason="`after` is the id of a message")
-        if len(socket.topics | {topic}) > TOPICS_EACH:
-            raise TooManyTopics(most=TOPICS_EACH)
-        key = _text(given, "key") if "key" in given else socket.key
-        if socket.actor is None:
-            await limits.count_unknown(socket.scope)
-        here = state.part(Hub)
-        looks = here.looks
-        await check_may_follow(topic, socket.actor, key)
-        socket.keys[topic] = key
-        return {"ok": True, "id": await here.follow(socket, [topic], after, looks)}
-
-    async def unsubscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
-        state.part(Hub).unfollow(socket, _text(given, "topic"))
-        return {"ok": True}
-
-    async def renew(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
-        actor = await _actor_of(identify, given)
-        if socket.actor is None or (actor.id, actor.session) != (socket.actor.id, socket.actor.session):
-            raise Forbidden
-        socket.actor = actor
-        return {"ok": True}
-
-    async def unknown(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
-        raise BadEvent(reason="there is no such event; there are subscribe, unsubscribe and renew")
-
-    def answering(act: Callable[[Socket, dict[str, Any]], Awaitable[dict[str, Any]]], skip: int = 0) -> Any:
-        async def answer(*given: Any) -> dict[str, Any] | None:
-            sid, data = given[skip], given[skip + 1 : skip + 2]
-            socket = sockets.get(sid)
-            return await _answer(socket, act, data[0] if data else None) if socket else None
-
-        return answer
-
-    server.on("connect", connect)
-    server.on("disconnect", disconnect)
-    server.on("subscribe", answering(subscribe))
-    server.on("unsubscribe", answering(unsubscribe))
-    server.on("renew", answering(renew))
-    server.on("*", answering(unknown, skip=1))
-    _let_go_of_the_silent(server)
-    return server
+    async def _event(self, number: str, data: Any) -> bool:
+        if not isinstance(data, list) or not data or not isinstance(data[0], str):
+            return False
+        if self.is_known:
+            said = await answer(self, ACTS.get(data[0], unknown), data[1] if len(data) > 1 else None)
+            if number:
+                self.wire.say(frame_of(ACK + number + msgspec.json.encode([said]).decode()))
+        return True
 
 
-async def _answer(
-    socket: Socket, act: Callable[[Socket, dict[str, Any]], Awaitable[dict[str, Any]]], given: Any
-) -> dict[str, Any]:
+# ---- what a connection may ask for
+
+
+async def greet(socket: Socket, auth: Any) -> dict[str, Any]:
+    """Let a connection in, if it shows who it is; what it is answered."""
     try:
-        socket.count()
-        if not isinstance(given, dict):
-            raise BadEvent(reason="it takes one object")
-        return await act(socket, given)
+        socket.actor, socket.key = await _greeted(socket.identify, auth, socket.scope)
+        state.part(Hub).check_room(socket)
     except Problem as problem:
-        audit.refused_on_socket(socket.scope, socket.actor, act.__name__, problem)
-        if socket.refused > PATIENCE:
-            state.part(Hub).close([socket])
-        return {"error": problem.body()}
-    except Exception:  # one connection's trouble is told to it, not to the server
-        log.error("live_event_failed", exc_info=True)
-        return {"error": Problem().body()}
+        audit.refused_on_socket(socket.scope, None, "connect", problem)
+        return {"message": problem.code, "data": problem.body()}
+    except Exception:  # as below
+        log.error("live_greeting_failed", exc_info=True)
+        return {"message": Problem().code, "data": Problem().body()}
+    socket.is_known = True
+    if not socket.wire.over:
+        state.part(Hub).enter(socket)
+    return {"sid": ids.new_id()}
 
 
 async def _greeted(identify: Identify, auth: Any, scope: Any) -> tuple[Actor | None, str]:
@@ -220,6 +174,61 @@ async def _actor_of(identify: Identify, auth: Any) -> Actor:
     return actor
 
 
+async def answer(
+    socket: Socket, act: Callable[[Socket, dict[str, Any]], Awaitable[dict[str, Any]]], given: Any
+) -> dict[str, Any]:
+    """Do what an event asks for; what it is answered."""
+    try:
+        socket.count()
+        if not isinstance(given, dict):
+            raise BadEvent(reason="it takes one object")
+        return await act(socket, given)
+    except Problem as problem:
+        audit.refused_on_socket(socket.scope, socket.actor, act.__name__, problem)
+        if socket.refused > PATIENCE:
+            state.part(Hub).close([socket])
+        return {"error": problem.body()}
+    except Exception:  # one connection's trouble is told to it, not to the server
+        log.error("live_event_failed", exc_info=True)
+        return {"error": Problem().body()}
+
+
+async def subscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+    topic, after = _text(given, "topic"), given.get("after")
+    if after is not None and not isinstance(after, str):
+        raise BadEvent(reason="`after` is the id of a message")
+    if len(socket.topics | {topic}) > TOPICS_EACH:
+        raise TooManyTopics(most=TOPICS_EACH)
+    key = _text(given, "key") if "key" in given else socket.key
+    if socket.actor is None:
+        await limits.count_unknown(socket.scope)
+    here = state.part(Hub)
+    looks = here.looks
+    await check_may_follow(topic, socket.actor, key)
+    socket.keys[topic] = key
+    return {"ok": True, "id": await here.follow(socket, [topic], after, looks)}
+
+
+async def unsubscribe(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+    state.part(Hub).unfollow(socket, _text(given, "topic"))
+    return {"ok": True}
+
+
+async def renew(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+    actor = await _actor_of(socket.identify, given)
+    if socket.actor is None or (actor.id, actor.session) != (socket.actor.id, socket.actor.session):
+        raise Forbidden
+    socket.actor = actor
+    return {"ok": True}
+
+
+async def unknown(socket: Socket, given: dict[str, Any]) -> dict[str, Any]:
+    raise BadEvent(reason="there is no such event; there are subscribe, unsubscribe and renew")
+
+
+ACTS = {"subscribe": subscribe, "unsubscribe": unsubscribe, "renew": renew}
+
+
 def _text(given: dict[str, Any], name: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
@@ -227,44 +236,76 @@ def _text(given: dict[str, Any], name: str) -> str:
     return value
 
 
-def _is_ours(origin: str | None, environ: dict[str, Any]) -> bool:
+# ---- the server
+
+
+class SocketServer:
+    """Serves Socket.IO at its path, and everything else with `app`; `identify` tells the actor of an access token.
+
+    A client connects with `auth: {token}` and emits `subscribe` `{topic, key?, after?}` → `{ok, id}` or `{error}`,
+    `unsubscribe` `{topic}` and `renew` `{token}` (a younger token of the same session). It is sent `message`
+    `{id, topic, kind, data}`, `resync` `{id}` and `gone` `{topic}`; what it missed comes before `subscribe` is
+    answered. Who has no account connects with `auth: {topic, key}`, a topic and a key that opens it, and follows that.
+    """
+
+    def __init__(self, identify: Identify, app: App) -> None:
+        self.identify, self.app = identify, app
+        self.silent: dict[Socket, str] = {}  # those who have not said who they are yet, and their addresses
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        if scope["type"] == "lifespan" or not f"{scope['path']}/".startswith(PATH):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            if self._lets_in(scope):
+                await self._serve(Socket(Wire(receive, send), self.identify, scope))
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": "not let in"})
+        else:
+            await _refuse(scope, send)
+
+    def _lets_in(self, scope: Scope) -> bool:
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if query.get("transport") != ["websocket"] or query.get("EIO") != ["4"] or "sid" in query:
+            return False
+        if drain.draining() or not _is_ours(dict(scope["headers"])):
+            return False
+        address = limits.client_of(scope)
+        return len(self.silent) < UNKNOWN_ALL and list(self.silent.values()).count(address) < UNKNOWN_EACH
+
+    async def _serve(self, socket: Socket) -> None:
+        """A websocket that does not say in time who it is costs us its place; and few of one address are waited for."""
+        self.silent[socket] = socket.address
+        greeting = asyncio.get_running_loop().call_later(GREETING, socket.wire.cut)
+
+        async def hear(packet: str) -> bool:
+            goes_on = await socket.hear(packet)
+            if socket.is_known and self.silent.pop(socket, None) is not None:
+                greeting.cancel()
+            return goes_on
+
+        try:
+            await socket.wire.run(hear)
+        finally:
+            greeting.cancel()
+            self.silent.pop(socket, None)
+            state.part(Hub).leave(socket)
+
+
+def _is_ours(headers: dict[bytes, bytes]) -> bool:
     """Whether a page of this origin may connect; programs, which send none, prove themselves by their token alone."""
-    if origin is None:
-        return False  # asked only about headers for the reply: there is nobody to name in them
+    if b"origin" not in headers:
+        return True
     try:
-        csrf.check_origin({b"origin": origin.encode(), b"host": environ.get("HTTP_HOST", "").encode()})
+        csrf.check_origin({b"origin": headers[b"origin"], b"host": headers.get(b"host", b"")})
     except csrf.CrossSite:
         return False
     return True
 
 
-def _errors_of(name: str) -> logging.Logger:
-    """The library's logger, without its lines on each event: they would hold what was sent."""
-    logger = logging.getLogger(name)
-    logger.setLevel(logging.ERROR)
-    return logger
-
-
-def _let_go_of_the_silent(server: socketio.AsyncServer) -> None:
-    """A websocket that does not say in time who it is costs us its place; and few of one address are waited for."""
-    first = server.eio.handlers["connect"]
-    silent: dict[str, str] = {}  # addresses by websocket
-
-    async def opened(wire: str, environ: Any) -> Any:
-        address = limits.client_of(environ["asgi.scope"])
-        for each in [each for each in silent if not is_silent(each)]:
-            del silent[each]
-        if list(silent.values()).count(address) >= UNKNOWN_EACH or len(silent) >= UNKNOWN_ALL:
-            return False
-        silent[wire] = address
-        asyncio.get_running_loop().call_later(GREETING, check, wire)
-        return await first(wire, environ)
-
-    def is_silent(wire: str) -> bool:
-        return wire in server.eio.sockets and not server.manager.sid_from_eio_sid(wire, "/")
-
-    def check(wire: str) -> None:
-        if is_silent(wire):
-            state.part(Hub).do(server.eio.disconnect(wire))
-
-    server.eio.on("connect", opened)
+async def _refuse(scope: Scope, send: Send) -> None:
+    id = scope.get("state", {}).get("request_id", "")
+    status, headers, body = problem_reply(Malformed(reason="Socket.IO is served by websocket alone"), id)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -87,16 +87,16 @@ class Reader(Listener):
         self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.ended = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         self._say(message.event)
 
-    async def resync(self, id: str) -> None:
+    def resync(self, id: str) -> None:
         self._say(b"id: %s\nevent: resync\ndata: {}\n\n" % id.encode())
 
-    async def lose(self, topic: str) -> None:
+    def lose(self, topic: str) -> None:
         self._say(b"event: gone\ndata: %s\n\n" % msgspec.json.encode({"topic": topic}))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.lines.put_nowait(None)
         self.ended = True
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import socketio
 from litestar import Litestar
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -73,4 +72,4 @@ def serve() -> Any:
         lifespan=[lifespan],
         openapi_config=None,
     )
-    return socketio.ASGIApp(live.make_socket_server(identify), other_asgi_app=inner)
+    return live.SocketServer(identify, inner)
