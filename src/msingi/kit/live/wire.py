@@ -19,7 +19,7 @@ from msingi.kit import ids
 LARGEST = 64_000  # characters of a message that is taken
 PING_EVERY = 20.0  # seconds; whoever has not answered one when the next is due is gone
 LINGER = 0.5  # seconds in which the other side, told to go, closes by itself
-CLOSING = 5.0  # seconds that a close may take; a reader that stands still is then cut off
+CLOSING = 3.0  # seconds that a close may take; a reader that stands still is then cut off
 PING, PONG, CLOSE, MESSAGE = "2", "3", "1", "4"
 PASSED_OVER = ("2", "5", "6")  # of clients that would ping themselves, or change from another transport
 Event = MutableMapping[str, Any]

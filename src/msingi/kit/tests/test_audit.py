@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 from msgspec import structs
 from pymongo.errors import AutoReconnect
-from socketio.exceptions import ConnectionRefusedError as Refused
 
 from msingi.kit import audit, audit_chain, clock, leases, state, tokens, unit
 from msingi.kit.actors import Actor
@@ -18,6 +17,7 @@ from msingi.kit.audit import Entry, entries, note, points
 from msingi.kit.errors import Forbidden
 from msingi.kit.http import get
 from msingi.kit.live import sockets
+from msingi.kit.live.wire import Wire
 from msingi.kit.product import Product
 from msingi.kit.testing import Client, House, house_of
 from msingi.kit.unit import atomic
@@ -375,16 +375,15 @@ async def test_l1_what_is_being_written_is_there_when_a_second_flush_returns(mon
 
 
 async def test_l1_a_socket_that_is_refused_is_noted() -> None:
-    server = sockets.make_socket_server(tokens.identify_token)
-    environ = {"asgi.scope": {"type": "websocket", "headers": [], "client": ("10.0.0.9", 1)}}
-    with pytest.raises(Refused):
-        await server.handlers["/"]["connect"]("sid", environ, {"token": "nonsense"})
-    here = sockets.Socket(server, "sid", Actor(id="ann", session="s1"), "", environ["asgi.scope"])
+    scope = {"type": "websocket", "headers": [], "client": ("10.0.0.9", 1)}
+    here = sockets.Socket(Wire(None, None), tokens.identify_token, scope)  # type: ignore[arg-type]  # it says nothing
+    assert (await sockets.greet(here, {"token": "nonsense"}))["message"] == "sign_in_first"
+    here.actor = Actor(id="ann", session="s1")
 
     async def subscribe(socket: sockets.Socket, given: dict[str, Any]) -> dict[str, Any]:
         raise Forbidden
 
-    assert "error" in await sockets._answer(here, subscribe, {})
+    assert "error" in await sockets.answer(here, subscribe, {})
     await state.part(audit.Refusals).flush()
     found = await entries.many({}, sort=[("_id", 1)])
     assert [(each.actor, each.facts) for each in found] == [

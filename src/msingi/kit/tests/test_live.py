@@ -31,9 +31,12 @@ from msingi.kit.errors import Busy, QuotaExceeded
 from msingi.kit.live import hub as hubs
 from msingi.kit.live import telling
 from msingi.kit.live.hub import BACKLOG, Hub, Message
+from msingi.kit.live.sockets import Socket
 from msingi.kit.live.streams import Reader, _flow
+from msingi.kit.live.wire import CLOSING
 from msingi.kit.testing import NEARBY, test_settings
 from msingi.kit.tests import copies, live_app
+from msingi.kit.tests.test_wire import Line, running, settled
 from msingi.kit.unit import atomic
 
 
@@ -553,6 +556,219 @@ async def test_one_actor_keeps_a_limited_number_of_connections(address: str) -> 
         assert statuses.count(200) >= hubs.CONNECTIONS_EACH
 
 
+# ---- the protocol, spoken by hand
+
+
+class Follower:
+    """A websocket that speaks Socket.IO by hand: it costs little, so there may be many."""
+
+    def __init__(self, wire: aiohttp.ClientWebSocketResponse) -> None:
+        self.wire = wire
+
+    async def said(self) -> str:
+        """What the server says next, signs of life apart; nothing once it has closed."""
+        while True:
+            told = await self.wire.receive(timeout=30)
+            if told.type is not aiohttp.WSMsgType.TEXT:
+                return ""
+            if told.data != "2":
+                return str(told.data)
+            await self.wire.send_str("3")
+
+    async def greet(self, who: str) -> None:
+        assert (await self.said()).startswith('0{"sid":')
+        await self.wire.send_str(f'40{{"token":"{who}"}}')
+        assert (await self.said()).startswith('40{"sid":')
+
+    async def follow(self, topic: str) -> None:
+        await self.wire.send_str(f'420["subscribe",{{"topic":"{topic}"}}]')
+        assert (await self.said()).startswith('430[{"ok":true,')
+
+    async def numbers(self, last: int) -> list[int]:
+        """The data of the messages, up to the last."""
+        found: list[int] = []
+        while not found or found[-1] != last:
+            said = await self.said()
+            assert said, found[-3:]
+            found.append(json.loads(said.removeprefix("42"))[1]["data"]["n"])
+        return found
+
+
+@asynccontextmanager
+async def by_hand() -> AsyncIterator[Callable[[str], Awaitable[Follower]]]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def opened(address: str) -> Follower:
+            return Follower(await session.ws_connect(socket_url(address), timeout=aiohttp.ClientWSTimeout(ws_close=1)))
+
+        yield opened
+
+
+@asynccontextmanager
+async def crowd(address: str, count: int, topic: str = "boards/barn") -> AsyncIterator[list[Follower]]:
+    """So many who follow a topic, ten to a person, opened some at a time."""
+    async with by_hand() as opened:
+        gate = asyncio.Semaphore(40)
+
+        async def one(number: int) -> Follower:
+            async with gate:
+                follower = await opened(address)
+                await follower.greet(f"crowd{number // 10}")
+                await follower.follow(topic)
+                return follower
+
+        yield list(await asyncio.gather(*map(one, range(count))))
+
+
+async def test_two_thousand_followers_each_hear_everything_once_and_in_order(address: str) -> None:
+    async with crowd(address, 2000) as followers:
+        await asyncio.gather(*(live.tell("boards/barn", "n", {"n": number}) for number in range(10)))
+        for number in range(10, 14):
+            await live.tell("boards/barn", "n", {"n": number})
+        for each in asyncio.as_completed([follower.numbers(13) for follower in followers]):
+            assert await each == list(range(14))
+
+
+async def test_a_burst_comes_in_order_to_each_and_who_leaves_in_its_midst_is_missed_by_nobody(address: str) -> None:
+    async with crowd(address, 200) as followers:
+        leaving, staying = followers[:100], followers[100:]
+        telling_all = asyncio.gather(*(live.tell("boards/barn", "n", {"n": number}) for number in range(300)))
+        for number, each in enumerate(leaving):
+            assert await each.numbers(number % 7) == list(range(number % 7 + 1))
+            if number % 2:
+                await each.wire.close()
+            else:
+                cut_off(each)
+        await telling_all
+        for each in staying:
+            assert await each.numbers(299) == list(range(300))
+        await live.tell("boards/barn", "n", {"n": 300})
+        assert [await each.numbers(300) for each in staying] == [[300]] * 100
+
+
+def cut_off(follower: Follower) -> None:
+    """Its connection is gone without a word, as when a cable is pulled; the system says so when it is written to."""
+    transport = follower.wire.get_extra_info("socket")
+    transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    response: Any = follower.wire._response
+    response.connection.transport.abort()
+
+
+async def test_a_socket_that_does_not_read_is_let_go_and_holds_nobody_up(address: str) -> None:
+    async with crowd(address, 8) as followers:
+        slow = await slow_follower(address)
+        reading = [asyncio.create_task(each.numbers(hubs.BACKLOG + 900)) for each in followers]
+        filling = "x" * 15_000
+        for number in range(hubs.BACKLOG + 901):
+            await live.tell("boards/barn", "n", {"n": number, "filling": filling})
+        for each in reading:
+            assert await each == list(range(hubs.BACKLOG + 901))
+        await asyncio.sleep(2 * CLOSING + 1)  # to take what it was sent, and then for the close
+        await live.tell("boards/barn", "n", {"n": -1})
+        for follower in followers:
+            assert await follower.numbers(-1) == [-1]
+            await follower.follow("boards/field")
+        read = await asyncio.to_thread(to_its_end, slow)
+        assert read.count(b'"filling"') < hubs.BACKLOG
+
+
+async def slow_follower(address: str) -> socket.socket:
+    """A socket with little room that follows, and then reads nothing."""
+    where = httpx.URL(socket_url(address))
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.settimeout(20)
+    await asyncio.to_thread(slow.connect, (where.host, where.port))
+    fields = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Host: {where.host}"]
+    fields += [f"Sec-WebSocket-Key: {b64encode(os.urandom(16)).decode()}", "", ""]
+    slow.sendall("\r\n".join([f"GET {where.raw_path.decode()} HTTP/1.1", *fields]).encode())
+    for said, awaited in (('40{"token":"slow"}', b'40{"sid"'), ('420["subscribe",{"topic":"boards/barn"}]', b"430[")):
+        slow.sendall(bytes([0x81, 0x80 | len(said)]) + bytes(4) + said.encode())
+        heard = b""
+        while awaited not in heard:
+            heard += await asyncio.to_thread(slow.recv, 4096)
+    return slow
+
+
+def to_its_end(connection: socket.socket) -> bytes:
+    """All that still comes until the other side closes. It has to."""
+    parts = []
+    with connection, suppress(ConnectionResetError):
+        while part := connection.recv(1 << 20):
+            parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        ["4nonsense"],
+        ["4"],
+        ["42"],
+        ["42{}"],
+        ["42[]"],
+        ["42[7]"],
+        ["42["],
+        ["42" + "[" * 10_000 + "]" * 10_000],
+        ["451-[{}]"],
+        ["461-[{}]"],
+        ["41"],
+        ["1"],
+    ],
+)
+async def test_g2_a_packet_that_makes_no_sense_ends_the_connection(address: str, packets: list[str]) -> None:
+    async with by_hand() as opened:
+        follower = await opened(address)
+        await follower.greet("ann")
+        for packet in packets:
+            await follower.wire.send_str(packet)
+        assert await follower.said() == ""
+        assert follower.wire.closed
+
+
+async def test_g2_bytes_end_the_connection(address: str) -> None:
+    async with by_hand() as opened:
+        follower = await opened(address)
+        await follower.greet("ann")
+        await follower.wire.send_bytes(b"42[]")
+        assert await follower.said() == ""
+
+
+async def test_there_is_one_namespace_and_one_greeting_in_it(address: str) -> None:
+    async with by_hand() as opened:
+        follower = await opened(address)
+        assert (await follower.said()).startswith('0{"sid":')
+        await follower.wire.send_str("40/others,")
+        assert await follower.said() == '44/others,{"message":"Unable to connect"}'
+        await follower.wire.send_str('40{"token":"-"}')
+        refused = await follower.said()
+        assert json.loads(refused.removeprefix("44"))["message"] == "sign_in_first"
+        await follower.wire.send_str('40/?version=4,{"token":"ann"}')  # it may try again
+        assert (await follower.said()).startswith('40{"sid":')
+        await follower.wire.send_str('40{"token":"bob"}')
+        assert await follower.said() == '44{"message":"Unable to connect"}'
+
+
+async def test_an_answer_carries_the_number_that_was_asked_with_and_none_comes_to_who_gave_none(address: str) -> None:
+    async with by_hand() as opened:
+        follower = await opened(address)
+        await follower.greet("ann")
+        for number in ("", "7", "123456789012345"):
+            await follower.wire.send_str(f'42{number}["unsubscribe",{{"topic":"boards/barn"}},"more"]')
+        await follower.wire.send_str("430[]")  # an answer to nothing is passed over
+        assert await follower.said() == '437[{"ok":true}]'
+        assert await follower.said() == '43123456789012345[{"ok":true}]'
+
+
+@pytest.mark.parametrize(
+    "query", ["EIO=3&transport=websocket", "EIO=4&transport=polling", "EIO=4", "", "EIO=4&transport=websocket&sid=x"]
+)
+async def test_g2_another_protocol_or_a_change_of_transport_is_not_let_in(address: str, query: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(f"{address}/socket.io/?{query}")
+
+
 # ---- one process, this one
 
 
@@ -622,6 +838,46 @@ async def test_a_slow_reader_is_told_to_resync_and_let_go(here: Hub) -> None:
     assert b"event: resync" in rest[0]
     assert reader not in here.listeners
     assert here.topics == {}
+
+
+async def test_a_slow_socket_is_told_to_resync_and_let_go(here: Hub) -> None:
+    line = Line()
+    slow = Socket(line.wire, live_app.identify, {"type": "websocket", "client": ("192.0.2.9", 1)})
+    async with running(line) as task:
+        here.enter(slow)
+        await here.follow(slow, ["boards/barn"], None, here.looks)
+        line.held = True
+        for number in range(BACKLOG + 2):
+            await here.hand_out(Message(f"{9**15}-{number}", "boards/barn", "n", b"%d" % number))
+        assert slow not in here.listeners
+        assert line.wire.behind == 2
+        line.held = False
+        await line.let()
+        await settled()
+        assert [said[:10] for said in line.said()] == ['42["messag', '42["resync', "41"]
+        assert json.loads(line.said()[1][2:])[1]["id"] == f"{9**15}-{BACKLOG + 1}"
+        line.wire.cut()
+        await task
+
+
+async def test_many_followers_are_told_in_slices_and_who_may_not_see_it_any_more_is_not_told(
+    here: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "SLICE", 2)
+    readers = [await following(here) for _ in range(6)]
+    telling_all = asyncio.create_task(here.hand_out(Message(f"{9**15}-0", "boards/barn", "n", b"1")))
+    await asyncio.sleep(0)
+    told = [each for each in readers if not each.lines.empty()]
+    assert len(told) == 2  # the others have not had their turn, and this test has
+    gone, left, *others = [each for each in readers if each not in told]
+    here.unfollow(gone, "boards/barn")
+    gone.lose("boards/barn")
+    here.leave(left)
+    late = await following(here)
+    await telling_all
+    assert await lines_of(gone, 1) == [str(b'event: gone\ndata: {"topic":"boards/barn"}\n\n')]
+    assert [each.lines.qsize() for each in (gone, left, late)] == [0, 0, 0]
+    assert [each.lines.qsize() for each in (*told, *others)] == [1, 1, 1, 1]
 
 
 async def test_a11_the_connections_of_a_session_or_an_actor_are_closed_at_once(here: Hub) -> None:
