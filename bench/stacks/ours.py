@@ -60,7 +60,7 @@ def _the_house(place: Place, processes: int) -> Iterator[Running]:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
-        name: version(name) for name in ("litestar", "granian", "pymongo", "msgspec", "redis", "python-socketio")
+        name: version(name) for name in ("litestar", "granian", "pymongo", "msgspec", "redis")
     }
 
 

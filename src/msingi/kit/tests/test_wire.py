@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -214,11 +215,15 @@ async def test_who_answers_no_ping_is_let_go_and_who_does_stays(monkeypatch: pyt
     dead, alive = Line(), Line()
     async with running(dead) as gone, running(alive) as stays:
         for count in range(1, 5):
-            await until(lambda count=count: alive.said().count("2") >= count)
+            await until(partial(pinged, alive, count))
             alive.come("3")
         assert gone.done()
         assert not stays.done()
         assert dead.said() == ["2", "websocket.close"]
+
+
+def pinged(line: Line, times: int) -> bool:
+    return line.said().count("2") >= times
 
 
 @pytest.mark.parametrize("text", ["", "1", "7", "x", "b64", "4" + "x" * wires.LARGEST, None])
