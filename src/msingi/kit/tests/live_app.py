@@ -11,7 +11,7 @@ from litestar import Litestar
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from msingi.kit import config, live, replies, state
+from msingi.kit import config, drain, live, replies, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import NotFound
 from msingi.kit.live import Key, Topic
@@ -56,6 +56,7 @@ products = [Product(name="boards", title="Boards", summary="What is to be seen."
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     async with state.running(config.load(config.Settings, os.environ), products):
+        drain.install()
         tailer = asyncio.create_task(live.run_tailer())
         yield
         tailer.cancel()

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,13 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of two web processes."""
+    with serving() as address:
+        yield address
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """Two web processes, by their address."""
     port, settings = free_port(), settings_for_live()
     environ = os.environ | {
         each.encode_name: str(getattr(settings, each.name)) for each in msgspec.structs.fields(config.Settings)
@@ -697,6 +704,33 @@ def to_its_end(connection: socket.socket) -> bytes:
         while part := connection.recv(1 << 20):
             parts.append(part)
     return b"".join(parts)
+
+
+@asynccontextmanager
+async def crowds_everywhere(address: str) -> AsyncIterator[list[Follower]]:
+    """Followers in both processes."""
+    async with contexts() as enter, asyncio.timeout(30):
+        followers = list(await enter(crowd(address, 10)))
+        while await state.redis().scard("processes") < 2:  # type: ignore[misc]
+            followers += await enter(crowd(address, 1))
+        yield followers
+
+
+async def test_c17_processes_that_are_stopped_let_their_sockets_go_with_a_word(address: str) -> None:
+    with serving() as stopping:
+        await until(lambda: answers(stopping))
+        await state.redis().delete("processes")
+        async with crowds_everywhere(stopping) as followers:
+            pids = [int(each) for each in await state.redis().smembers("processes")]  # type: ignore[misc]
+            ends = [asyncio.create_task(its_end(each)) for each in followers]
+            for pid in pids:
+                os.kill(pid, signal.SIGTERM)
+            assert [await each for each in ends] == [("41", "", 1000)] * len(ends)
+
+
+async def its_end(follower: Follower) -> tuple[str, str, int | None]:
+    """The last words, that there are no more, and the code of the close."""
+    return await follower.said(), await follower.said(), follower.wire.close_code
 
 
 @pytest.mark.parametrize(
