@@ -112,8 +112,11 @@ class Socket(Listener):
             data = msgspec.json.decode(rest) if rest else None
         except (msgspec.DecodeError, RecursionError):
             return False
+        space = (space or "/").partition("?")[0]
         if kind == CONNECT:
-            await self._connect((space or "/").partition("?")[0], data)
+            await self._connect(space, data)
+        elif space != "/":
+            return True  # nobody is there
         elif kind == EVENT:
             return await self._event(number, data)
         return kind in (CONNECT, ACK)

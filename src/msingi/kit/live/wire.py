@@ -111,7 +111,9 @@ class Wire:
         sending = self._send(frame)
         self._flight = sending if asyncio.isfuture(sending) else asyncio.ensure_future(_quietly(sending))
 
-    def _landed(self, _: Any) -> None:
+    def _landed(self, flight: Any) -> None:
+        if flight is not self._flight:
+            return  # it was asked twice, since what waited was forgotten meanwhile
         if self.over or not self.waiting:
             self.waiting = None
             return

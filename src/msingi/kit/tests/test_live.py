@@ -774,6 +774,8 @@ async def test_there_is_one_namespace_and_one_greeting_in_it(address: str) -> No
         assert (await follower.said()).startswith('0{"sid":')
         await follower.wire.send_str("40/others,")
         assert await follower.said() == '44/others,{"message":"Unable to connect"}'
+        await follower.wire.send_str('42/others,1["subscribe",{"topic":"boards/barn"}]')  # nobody is there
+        await follower.wire.send_str("41/others,")
         await follower.wire.send_str('40{"token":"-"}')
         refused = await follower.said()
         assert json.loads(refused.removeprefix("44"))["message"] == "sign_in_first"
