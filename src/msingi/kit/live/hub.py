@@ -180,8 +180,9 @@ class Hub:
             listener.resync(self.position)
             return self.position
         for message in missed:
-            listener.send(message)
-            listener.floors[message.topic] = message.position
+            if message.topic in listener.topics:  # it may have lost the right, or been let go, meanwhile
+                listener.send(message)
+                listener.floors[message.topic] = message.position
         return missed[-1].id if missed else after
 
     def _release(self, listener: Listener, topics: Iterable[str]) -> None:

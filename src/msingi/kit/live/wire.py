@@ -108,7 +108,11 @@ class Wire:
 
     def _fly(self, frame: Event) -> None:
         """Granian begins a send when it is asked to, and its answer is a future; a coroutine has to be driven."""
-        sending = self._send(frame)
+        try:
+            sending = self._send(frame)
+        except RuntimeError:  # a server that says at once that the connection is gone
+            self.cut()
+            return
         self._flight = sending if asyncio.isfuture(sending) else asyncio.ensure_future(_quietly(sending))
 
     def _landed(self, flight: Any) -> None:
@@ -137,6 +141,11 @@ class Wire:
         """Close it, once the other side has had so many seconds to hear the last words and to close it itself."""
         if not self.over and self._cut is None:
             self._cut = asyncio.get_running_loop().call_later(within, self.cut)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the other side was told to go."""
+        return self.over or self._cut is not None
 
     def cut(self) -> None:
         """Close it now. What is under way is not waited for."""

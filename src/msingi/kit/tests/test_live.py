@@ -896,6 +896,47 @@ async def test_a_slow_socket_is_told_to_resync_and_let_go(here: Hub) -> None:
         await task
 
 
+async def test_g2_who_was_told_to_go_is_not_answered_any_more(here: Hub) -> None:
+    line = Line()
+    ann = Socket(line.wire, live_app.identify, {"type": "websocket", "client": ("192.0.2.9", 1)})
+    line.hear = ann.hear  # type: ignore[method-assign]
+    async with running(line) as task:
+        line.come('40{"token":"ann"}')
+        await until(lambda: said_by(line, 1))
+        assert ann in here.listeners
+        assert live.close_for("ann") == 1
+        for packet in ('421["subscribe",{"topic":"boards/barn"}]', '40{"token":"ann"}'):
+            line.come(packet)
+        await settled()
+        assert line.inbox.empty()
+        assert line.said()[1:] == ["41"]
+        assert here.listeners == set()
+        line.wire.cut()
+        await task
+
+
+async def said_by(line: Line, count: int) -> bool:
+    return len(line.said()) >= count
+
+
+async def test_a_right_that_is_lost_while_it_is_caught_up_is_lost(here: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(Actor("ann"))
+    here.enter(reader)
+    stood = here.position
+
+    async def missed(topics: Any, after: str) -> list[Message]:
+        here.unfollow(reader, "boards/barn")
+        reader.lose("boards/barn")
+        return [Message(f"{9**15}-{number}", topic, "n", b"1") for number, topic in enumerate(sorted(topics))]
+
+    monkeypatch.setattr(hubs, "_missed", missed)
+    await here.follow(reader, ["boards/barn", "boards/field"], stood, here.looks)
+    gone, told = await lines_of(reader, 2)
+    assert "event: gone" in gone
+    assert "boards/field" in told
+    assert reader.lines.empty()
+
+
 async def test_many_followers_are_told_in_slices_and_who_may_not_see_it_any_more_is_not_told(
     here: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,8 @@ class Line:
         self.goes_on = True
 
     def send(self, event: dict[str, Any]) -> Any:
+        if self.style == "gone":
+            raise RuntimeError
         self.sent.append(event.get("text", event["type"]))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.held:
@@ -140,6 +142,15 @@ async def test_a_send_that_fails_ends_nothing_by_itself_and_is_not_followed_by_a
         assert line.said() == ["4a", "4b"]
         assert not task.done()
         await line.let()
+
+
+async def test_a_server_that_says_at_once_that_the_connection_is_gone_ends_it_and_troubles_nobody() -> None:
+    line = Line()
+    async with running(line) as task:
+        line.style = "gone"
+        say(line, "a", "b")
+        await asyncio.wait_for(task, 5)
+        assert line.said() == []
 
 
 async def test_who_is_told_to_go_hears_the_last_words_and_is_closed_then() -> None:
