@@ -4,6 +4,10 @@ Every tag has a number in Redis, and a commit gives the tags of what it wrote ne
 with the numbers that its tags had *before* it was made, and read only while they are still the same: what was being
 made while its source changed is never read. Value and numbers come in one round trip.
 
+A process also keeps copies of what it read or made, up to `cache_memory` bytes. It believes them as it believes Redis:
+for each request the numbers are asked anew, but the value is moved and decoded no more. What nobody can change, such
+as kit.replies.Encoded, is handed out as one object.
+
 What can go wrong, and what then holds:
 
 - Redis cannot be reached: answers are made each time, one at a time for each key in a process.
@@ -20,6 +24,7 @@ import asyncio
 import os
 import time
 import typing
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import cached_property, wraps
 from hashlib import blake2b
@@ -27,9 +32,9 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import UNSET, Struct, inspect
 
-from msingi.kit import breaker, state, unit
+from msingi.kit import breaker, redis_lane, state, unit
 from msingi.kit.clock import now
 
 P = ParamSpec("P")
@@ -42,6 +47,8 @@ TAG_LIFE = 86_400  # seconds; a tag that nobody wrote for so long gets a new num
 LONGEST = 12 * 60  # minutes
 MOST_OWED = 10_000  # tags; who owes more owes EVERYTHING
 EVERYTHING = "everything"  # a tag that every answer has
+COPY = 600  # bytes that a copy takes beside its answer
+LARGEST = 16  # an answer that takes more than this part of the memory for copies is not copied
 
 
 def cached(*, minutes: float, tags: Callable[P, Iterable[str]]) -> Callable[[Callable[P, Awaitable[R]]], "Ask[P, R]"]:
@@ -77,12 +84,12 @@ class Ask(Generic[P, R]):
             return await self.fresh(*args, **kwargs)
         key = self.key_of(args, kwargs)
         tags = [EVERYTHING, *sorted(set(self.tags(*args, **kwargs)))]
-        kept, stamp = await state.part(Cache).look_up(key, tags)
-        if kept is not None and kept.fresh_until > now().timestamp():
-            return self.read(kept.answer)
-        making = state.part(Cache).make(key, stamp, lambda: self.make(key, tags, stamp, args, kwargs))
-        # Past its minutes, but nothing it was made from has changed: it does until the new one is there.
-        return self.read(kept.answer if kept is not None else await asyncio.shield(making))
+        copy, stamp = await state.part(Cache).look_up(key, tags)
+        if copy is None or copy.fresh_until <= now().timestamp():
+            making = state.part(Cache).make(key, stamp, lambda: self.make(key, tags, stamp, args, kwargs))
+            # Past its minutes, but nothing it was made from has changed: it does until the new one is there.
+            copy = copy if copy is not None else await asyncio.shield(making)
+        return self.read(copy)
 
     def key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The function, the shape of what it returns, and all arguments with their types."""
@@ -107,13 +114,23 @@ class Ask(Generic[P, R]):
     def decoder(self) -> msgspec.msgpack.Decoder[R]:
         return msgspec.msgpack.Decoder(self.kind)
 
-    def read(self, raw: bytes) -> R:
-        """Everybody gets an object of their own."""
-        return self.decoder.decode(raw)
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether nobody can change an answer."""
+        return _is_constant(inspect.type_info(self.kind))
+
+    def read(self, copy: "Copy") -> R:
+        """Everybody gets an object of their own, unless nobody can change it."""
+        if not self.is_constant:
+            return self.decoder.decode(copy.answer)
+        if copy.value is UNSET:
+            copy.value, copy.answer = self.decoder.decode(copy.answer), b""
+        value: R = copy.value
+        return value
 
     async def make(
         self, key: str, tags: list[str], stamp: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bytes:
+    ) -> "Copy":
         """Ask, and keep the answer under the numbers that the tags had before."""
         if stamp == "":
             stamp = await _number(tags)
@@ -121,9 +138,11 @@ class Ask(Generic[P, R]):
             if stamp and task:  # who comes now sees the numbers, and should find this making under them
                 state.part(Cache).call((key, stamp), task)
         answer = msgspec.msgpack.encode(await self.fresh(*args, **kwargs))
+        copy = Copy(stamp or "", now().timestamp() + self.seconds, answer)
         if stamp:
-            await _keep(key, Kept(stamp, now().timestamp() + self.seconds, answer), self.seconds)
-        return answer
+            state.part(Cache).copies.keep(key, copy)
+            await _keep(key, Kept(copy.stamp, copy.fresh_until, answer), self.seconds)
+        return copy
 
 
 def _refuse(value: Any) -> Any:
@@ -132,6 +151,15 @@ def _refuse(value: Any) -> Any:
 
 def _opaque(kind: type) -> dict[str, Any]:
     return {"title": kind.__qualname__}
+
+
+def _is_constant(kind: inspect.Type) -> bool:
+    if isinstance(kind, inspect.StructType):
+        return kind.cls.__struct_config__.frozen and all(_is_constant(each.type) for each in kind.fields)
+    if isinstance(kind, inspect.UnionType):
+        return all(map(_is_constant, kind.types))
+    scalars = (inspect.NoneType, inspect.BoolType, inspect.IntType, inspect.FloatType, inspect.StrType)
+    return isinstance(kind, (*scalars, inspect.BytesType, inspect.DateTimeType, inspect.DateType, inspect.EnumType))
 
 
 class Kept(Struct, array_like=True, frozen=True):
@@ -145,35 +173,91 @@ class Kept(Struct, array_like=True, frozen=True):
 _kept_decoder = msgspec.msgpack.Decoder(Kept)
 
 
+class Copy(Struct):
+    """The same in this process: encoded, or once it was read, and if nobody can change it, as what it is."""
+
+    stamp: str
+    fresh_until: float
+    answer: bytes
+    value: Any = UNSET
+
+
 # ---- what a process remembers
+
+
+class Copies:
+    """Answers that this process read or made, those that were not asked for the longest going first."""
+
+    def __init__(self) -> None:
+        self.most = state.settings().cache_memory
+        self.taken = 0  # bytes
+        self.found: OrderedDict[str, tuple[Copy, int]] = OrderedDict()
+
+    def fresh(self, key: str) -> Copy | None:
+        """A copy whose minutes are not over. Whether it is still true, only Redis knows."""
+        copy, _ = self.found.get(key, (None, 0))
+        if copy is None:
+            return None
+        if copy.fresh_until <= now().timestamp():  # another process may have made a newer one
+            self.drop(key)
+            return None
+        self.found.move_to_end(key)
+        return copy
+
+    def keep(self, key: str, copy: Copy) -> None:
+        """Keep one, in the place of what was longest not asked for."""
+        self.drop(key)
+        size = len(copy.answer) + len(key) + COPY
+        if size * LARGEST > self.most:
+            return
+        self.found[key], self.taken = (copy, size), self.taken + size
+        while self.taken > self.most:
+            self.drop(next(iter(self.found)))
+
+    def drop(self, key: str) -> None:
+        """Keep it no longer."""
+        _, size = self.found.pop(key, (None, 0))
+        self.taken -= size
 
 
 class Cache:
     """Answers being made, tags that Redis must still be told of, and how many commits this process made."""
 
     def __init__(self) -> None:
-        self.making: dict[tuple[str, str], asyncio.Task[bytes]] = {}
+        self.copies = Copies()
+        self.making: dict[tuple[str, str], asyncio.Task[Copy]] = {}
         self.owed: set[str] = set()
         self.paying: asyncio.Task[None] | None = None
         self.commits = 0
 
-    async def look_up(self, key: str, tags: list[str]) -> tuple[Kept | None, str | None]:
+    async def look_up(self, key: str, tags: list[str]) -> tuple[Copy | None, str | None]:
         """What is kept and still valid, and the tags' stamp: "" if some have no number, None if it cannot be known."""
         if self._distrusts(tags):
             return None, None
-        found = await breaker.ask(lambda: state.redis().mget([key, *map(_tag_key, tags)]), None)
+        copy, names = self.copies.fresh(key), [f"tag:{tag}" for tag in tags]
+        found = await redis_lane.read(names if copy is not None else [key, *names])
         if found is None or self._distrusts(tags):
             return None, None
-        raw, *numbers = found
+        numbers = [found[name] for name in names]
         if None in numbers:
             return None, ""
         stamp = _stamp(numbers)
+        if copy is not None and copy.stamp == stamp:
+            return copy, stamp
+        if copy is not None:
+            self.copies.drop(key)
+            return await self.look_up(key, tags)  # another process may have made the new one
+        raw = found[key]
         kept = _kept_decoder.decode(raw) if raw is not None else None
-        return (kept if kept is not None and kept.stamp == stamp else None), stamp
+        if kept is None or kept.stamp != stamp:
+            return None, stamp
+        copy = Copy(stamp, kept.fresh_until, kept.answer)
+        self.copies.keep(key, copy)
+        return copy, stamp
 
     def make(
-        self, key: str, stamp: str | None, make: Callable[[], Coroutine[Any, Any, bytes]]
-    ) -> "asyncio.Task[bytes]":
+        self, key: str, stamp: str | None, make: Callable[[], Coroutine[Any, Any, Copy]]
+    ) -> "asyncio.Task[Copy]":
         """The making of an answer, one for each key and stamp; where there is none yet, it begins.
 
         Nobody joins a making that began before a commit they know of: without a stamp, one of this process.
@@ -181,13 +265,13 @@ class Cache:
         name = (key, stamp or f"after {self.commits}")
         return self.making.get(name) or self.call(name, asyncio.create_task(make()))
 
-    def call(self, name: tuple[str, str], task: "asyncio.Task[bytes]") -> "asyncio.Task[bytes]":
+    def call(self, name: tuple[str, str], task: "asyncio.Task[Copy]") -> "asyncio.Task[Copy]":
         """Let a making be found under this name until it is done."""
         self.making[name] = task
         task.add_done_callback(lambda done: self._made(name, done))
         return task
 
-    def _made(self, name: tuple[str, str], done: "asyncio.Task[bytes]") -> None:
+    def _made(self, name: tuple[str, str], done: "asyncio.Task[Copy]") -> None:
         self.making.pop(name, None)
         if not done.cancelled():
             done.exception()  # whoever waits gets it raised; a refresh that nobody waits for is tried again
@@ -237,44 +321,28 @@ unit.on_stale(forget)
 # ---- in Redis
 
 
-def _tag_key(tag: str) -> str:
-    return f"tag:{tag}"
-
-
-def _stamp(numbers: Iterable[bytes]) -> str:
+def _stamp(numbers: Iterable[Any]) -> str:
     return "|".join([state.current().redis_run, *(number.decode() for number in numbers)])
 
 
-def _new_number() -> str:
-    return os.urandom(9).hex()
+def _numbered(tag: str, *more: str) -> redis_lane.Command:
+    """What gives a tag a new number: 18 hexadecimal digits of chance, so that none ever comes twice."""
+    return ("SET", f"tag:{tag}", os.urandom(9).hex(), "EX", TAG_LIFE, *more)
 
 
 async def _renumber(tags: set[str]) -> bool:
     """Whether Redis took new numbers for all of the tags."""
-
-    async def tell() -> bool:
-        async with state.redis().pipeline(transaction=False) as pipe:
-            for tag in tags:
-                pipe.set(_tag_key(tag), _new_number(), ex=TAG_LIFE)
-            await pipe.execute()
-        return True
-
-    return await breaker.ask(tell, False)
+    return await redis_lane.ask(lambda: [_numbered(tag) for tag in tags]) is not None
 
 
 async def _number(tags: list[str]) -> str | None:
     """The stamp of tags of which some had no number: they get one, unless somebody was faster."""
-
-    async def read() -> str:
-        async with state.redis().pipeline(transaction=False) as pipe:
-            for tag in tags:
-                pipe.set(_tag_key(tag), _new_number(), ex=TAG_LIFE, nx=True)
-            pipe.mget([_tag_key(tag) for tag in tags])
-            return _stamp((await pipe.execute())[-1])
-
-    return await breaker.ask(read, None)
+    names = [f"tag:{tag}" for tag in tags]
+    replies = await redis_lane.ask(lambda: [*(_numbered(tag, "NX") for tag in tags), ("MGET", *names)])
+    return _stamp(replies[-1]) if replies is not None else None
 
 
 async def _keep(key: str, kept: Kept, seconds: float) -> None:
     life = int((seconds + min(seconds, 60)) * 1000)
-    await breaker.ask(lambda: state.redis().set(key, msgspec.msgpack.encode(kept), px=max(1, life)), None)
+    raw = msgspec.msgpack.encode(kept)
+    await redis_lane.ask(lambda: [("SET", key, raw, "PX", max(1, life))])

@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     admin_second_factor: Literal["off", "required"] = field(name="MSINGI_ADMIN_SECOND_FACTOR", default="off")
     max_body: Annotated[int, Meta(ge=1024)] = field(name="MSINGI_MAX_BODY", default=1_000_000)
     processes: Annotated[int, Meta(ge=1)] = field(name="MSINGI_PROCESSES", default=2)  # web processes, all machines
+    # Bytes in which each process keeps copies of cached answers (kit.cache); 0: none.
+    cache_memory: Annotated[int, Meta(ge=0)] = field(name="MSINGI_CACHE_MEMORY", default=8_000_000)
     # Whether addresses that users give may lead into our own network, to try it out: production refuses to start so.
     fetch_inside: bool = field(name="MSINGI_FETCH_INSIDE", default=False)
     audit_days: Annotated[int, Meta(ge=1)] = field(name="MSINGI_AUDIT_DAYS", default=400)
