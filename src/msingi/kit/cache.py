@@ -6,7 +6,7 @@ made while its source changed is never read. Value and numbers come in one round
 
 A process also keeps copies of what it read or made, up to `cache_memory` bytes. It believes them as it believes Redis:
 for each request the numbers are asked anew, but the value is moved and decoded no more. What nobody can change, such
-as kit.replies.Encoded, is handed out as one object.
+as kit.encoded.Encoded, is handed out as one object.
 
 What can go wrong, and what then holds:
 
@@ -25,10 +25,11 @@ import os
 import time
 import typing
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import ContextVar
 from functools import cached_property, wraps
 from hashlib import blake2b
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 import structlog
@@ -89,6 +90,9 @@ class Ask(Generic[P, R]):
             making = state.part(Cache).make(key, stamp, lambda: self.make(key, tags, stamp, args, kwargs))
             # Past its minutes, but nothing it was made from has changed: it does until the new one is there.
             copy = copy if copy is not None else await asyncio.shield(making)
+        note = noted.get()
+        if note is not None:
+            note.append(Used(tags, copy))
         return self.read(copy)
 
     def key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -140,7 +144,7 @@ class Ask(Generic[P, R]):
         answer = msgspec.msgpack.encode(await self.fresh(*args, **kwargs))
         copy = Copy(stamp or "", now().timestamp() + self.seconds, answer)
         if stamp:
-            state.part(Cache).copies.keep(key, copy)
+            state.part(Cache).keep_copy(key, copy)
             await _keep(key, Kept(copy.stamp, copy.fresh_until, answer), self.seconds)
         return copy
 
@@ -185,36 +189,43 @@ class Copy(Struct):
 # ---- what a process remembers
 
 
+class Used(NamedTuple):
+    """An answer that somebody got, and what it was made from."""
+
+    tags: Sequence[str]
+    copy: Copy
+
+
+noted: ContextVar[list[Used] | None] = ContextVar("noted", default=None)  # where it is noted who used what, if anywhere
+
+
 class Copies:
-    """Answers that this process read or made, those that were not asked for the longest going first."""
+    """What this process keeps in memory, up to so many bytes; what was not asked for the longest goes first."""
 
     def __init__(self) -> None:
         self.most = state.settings().cache_memory
-        self.taken = 0  # bytes
-        self.found: OrderedDict[str, tuple[Copy, int]] = OrderedDict()
+        self.taken = 0
+        self.found: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
 
-    def fresh(self, key: str) -> Copy | None:
-        """A copy whose minutes are not over. Whether it is still true, only Redis knows."""
-        copy, _ = self.found.get(key, (None, 0))
-        if copy is None:
-            return None
-        if copy.fresh_until <= now().timestamp():  # another process may have made a newer one
-            self.drop(key)
+    def get(self, key: Any) -> Any:
+        """What is kept, or None. Whether it is still true, only Redis knows."""
+        found = self.found.get(key)
+        if found is None:
             return None
         self.found.move_to_end(key)
-        return copy
+        return found[0]
 
-    def keep(self, key: str, copy: Copy) -> None:
-        """Keep one, in the place of what was longest not asked for."""
+    def keep(self, key: Any, value: Any, size: int) -> None:
+        """Keep something of so many bytes, in the place of what was longest not asked for."""
         self.drop(key)
-        size = len(copy.answer) + len(key) + COPY
         if size * LARGEST > self.most:
             return
-        self.found[key], self.taken = (copy, size), self.taken + size
+        self.found[key] = value, size
+        self.taken += size
         while self.taken > self.most:
             self.drop(next(iter(self.found)))
 
-    def drop(self, key: str) -> None:
+    def drop(self, key: Any) -> None:
         """Keep it no longer."""
         _, size = self.found.pop(key, (None, 0))
         self.taken -= size
@@ -232,16 +243,13 @@ class Cache:
 
     async def look_up(self, key: str, tags: list[str]) -> tuple[Copy | None, str | None]:
         """What is kept and still valid, and the tags' stamp: "" if some have no number, None if it cannot be known."""
-        if self._distrusts(tags):
-            return None, None
-        copy, names = self.copies.fresh(key), [f"tag:{tag}" for tag in tags]
-        found = await redis_lane.read(names if copy is not None else [key, *names])
-        if found is None or self._distrusts(tags):
-            return None, None
-        numbers = [found[name] for name in names]
-        if None in numbers:
-            return None, ""
-        stamp = _stamp(numbers)
+        copy: Copy | None = self.copies.get(key)
+        if copy is not None and copy.fresh_until <= now().timestamp():
+            copy = None  # another process may have made a newer one
+        found = await self._read(tags, [key] if copy is None else [])
+        stamp = _stamp(found, tags) if found is not None else None
+        if found is None or not stamp:
+            return None, stamp
         if copy is not None and copy.stamp == stamp:
             return copy, stamp
         if copy is not None:
@@ -252,12 +260,29 @@ class Cache:
         if kept is None or kept.stamp != stamp:
             return None, stamp
         copy = Copy(stamp, kept.fresh_until, kept.answer)
-        self.copies.keep(key, copy)
+        self.keep_copy(key, copy)
         return copy, stamp
 
-    def make(
-        self, key: str, stamp: str | None, make: Callable[[], Coroutine[Any, Any, Copy]]
-    ) -> "asyncio.Task[Copy]":
+    def keep_copy(self, key: str, copy: Copy) -> None:
+        """Keep an answer in this process too."""
+        self.copies.keep(key, copy, len(copy.answer) + len(key) + COPY)
+
+    async def holds(self, used: Sequence[Used]) -> bool:
+        """Whether the minutes of these answers last, and nothing that they were made from has been written."""
+        tags = [tag for each in used for tag in each.tags]
+        if min(each.copy.fresh_until for each in used) <= now().timestamp():
+            return False
+        found = await self._read(tags, [])
+        return found is not None and all(_stamp(found, each.tags) == each.copy.stamp for each in used)
+
+    async def _read(self, tags: Sequence[str], keys: Sequence[str]) -> redis_lane.Found | None:
+        """What Redis has under these keys and of these tags; None if it does not say, or cannot be believed."""
+        if self._distrusts(tags):
+            return None
+        found = await redis_lane.read([*keys, *map(_tag_key, tags)])
+        return None if self._distrusts(tags) else found
+
+    def make(self, key: str, stamp: str | None, make: Callable[[], Coroutine[Any, Any, Copy]]) -> "asyncio.Task[Copy]":
         """The making of an answer, one for each key and stamp; where there is none yet, it begins.
 
         Nobody joins a making that began before a commit they know of: without a stamp, one of this process.
@@ -296,7 +321,7 @@ class Cache:
         finally:
             self.paying = None
 
-    def _distrusts(self, tags: list[str]) -> bool:
+    def _distrusts(self, tags: Sequence[str]) -> bool:
         """Whether Redis may not know yet what is out of date."""
         health = state.part(breaker.Breaker)
         if health.open:
@@ -321,13 +346,20 @@ unit.on_stale(forget)
 # ---- in Redis
 
 
-def _stamp(numbers: Iterable[Any]) -> str:
-    return "|".join([state.current().redis_run, *(number.decode() for number in numbers)])
+def _tag_key(tag: str) -> str:
+    return f"tag:{tag}"
+
+
+def _stamp(found: redis_lane.Found, tags: Iterable[str]) -> str:
+    """The numbers of these tags as one text; "" if one of them has none."""
+    numbers = [found[_tag_key(tag)] for tag in tags]
+    told = [number.decode() for number in numbers if number is not None]
+    return "|".join([state.current().redis_run, *told]) if len(told) == len(numbers) else ""
 
 
 def _numbered(tag: str, *more: str) -> redis_lane.Command:
     """What gives a tag a new number: 18 hexadecimal digits of chance, so that none ever comes twice."""
-    return ("SET", f"tag:{tag}", os.urandom(9).hex(), "EX", TAG_LIFE, *more)
+    return ("SET", _tag_key(tag), os.urandom(9).hex(), "EX", TAG_LIFE, *more)
 
 
 async def _renumber(tags: set[str]) -> bool:
@@ -337,9 +369,9 @@ async def _renumber(tags: set[str]) -> bool:
 
 async def _number(tags: list[str]) -> str | None:
     """The stamp of tags of which some had no number: they get one, unless somebody was faster."""
-    names = [f"tag:{tag}" for tag in tags]
+    names = list(map(_tag_key, tags))
     replies = await redis_lane.ask(lambda: [*(_numbered(tag, "NX") for tag in tags), ("MGET", *names)])
-    return _stamp(replies[-1]) if replies is not None else None
+    return _stamp(dict(zip(names, replies[-1], strict=True)), tags) if replies is not None else None
 
 
 async def _keep(key: str, kept: Kept, seconds: float) -> None:

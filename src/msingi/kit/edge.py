@@ -10,7 +10,6 @@ import gzip
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from random import getrandbits
 from time import perf_counter
@@ -23,6 +22,7 @@ import structlog
 from msingi.kit import drain
 from msingi.kit import observe as observing
 from msingi.kit.config import Settings
+from msingi.kit.encoded import weak_tag
 from msingi.kit.errors import Forbidden, Malformed, Problem, TooLarge, UnsupportedMedia
 from msingi.kit.problem_json import problem_reply
 
@@ -457,7 +457,7 @@ class Exchange:
             return 200, body
         tag = names.get(b"etag")
         if tag is None:
-            tag = names[b"etag"] = b'W/"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
+            tag = names[b"etag"] = weak_tag(body).encode()
             headers.append((b"etag", tag))
         held = self.headers.get(b"if-none-match")
         if held is None or not _is_among(tag, held):

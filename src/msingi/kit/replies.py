@@ -18,6 +18,7 @@ from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, 
 from msingi.kit import audit, pages
 from msingi.kit.auth import InsufficientUserAuthentication
 from msingi.kit.db import Page
+from msingi.kit.encoded import Encoded
 from msingi.kit.errors import Busy, Invalid, InvalidFields, Malformed, NotFound, Problem, SignInFirst
 from msingi.kit.problem_json import MEDIA_TYPE, document
 from msingi.kit.reading import field_errors, json_read
@@ -36,21 +37,27 @@ class MethodNotAllowed(Problem):
 class KitResponse(Response[T]):
     """A reply whose ETag is the version of what it holds, and whose Link is the page that follows."""
 
-    following: str | None = None  # the cursor of that page, where the content is a page that is JSON already
-
     def to_asgi_response(self, app: Litestar | None, request: AnyRequest, **more: Any) -> ASGIResponse:
         content: Any = self.content
+        if type(content) is Encoded:
+            self.content = content.body  # type: ignore[assignment]
+            self.headers.setdefault("ETag", content.tag)
         version = getattr(content, "version", None)
         if isinstance(version, int):
             self.headers.setdefault("ETag", f'"{version}"')
         # Not isinstance: on a generic class that costs two microseconds.
-        following = content.next if type(content) is Page else self.following
+        following = content.next if type(content) in (Page, Encoded) else None
         if following:
             query = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
             # The path comes decoded: as it is, a line break in it would begin a header of the caller's own.
             path = quote(request.scope.get("root_path", "") + request.scope["path"])
             self.headers["Link"] = f'<{path}?{urlencode([*query, ("after", following)])}>; rel="next"'
         return super().to_asgi_response(app, request, **more)
+
+
+def sent(answer: Encoded) -> KitResponse[Any]:
+    """An answer that is JSON already, with the headers that follow from it."""
+    return KitResponse(answer, media_type="application/json")
 
 
 def created(view: T, location: str) -> KitResponse[T]:

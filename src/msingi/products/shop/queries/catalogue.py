@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from msingi.kit.cache import cached
 from msingi.kit.db import Page, Paging, Where
+from msingi.kit.encoded import Encoded, encoded
 from msingi.kit.errors import NotFound
 from msingi.kit.money import Money
 from msingi.kit.search import words_of
@@ -42,14 +42,6 @@ class Offer(Struct, frozen=True, kw_only=True):
     tax_class: str
     category_ids: list[str]
     picture: str | None
-
-
-class Encoded(Struct, frozen=True):
-    """An answer as it goes out, so that what is kept is sent without being read."""
-
-    body: bytes
-    version: int | None = None
-    next: str | None = None
 
 
 # ---- what can be bought
@@ -106,7 +98,7 @@ async def page_at(slug: str, currency: str) -> Encoded:
 
 
 def _page(product: Product, currency: str) -> Encoded:
-    return Encoded(msgspec.json.encode(shown(product, currency)), version=product.version)
+    return encoded(shown(product, currency))
 
 
 def shown(product: Product, currency: str) -> ProductView:
@@ -182,6 +174,12 @@ async def tree() -> CategoriesView:
         items.append(category)
         waiting.extend(reversed(below.get(category.id, [])))
     return CategoriesView(items=[CategoryView.of(each) for each in items])
+
+
+@cached(minutes=60, tags=lambda: ["categories"])
+async def tree_sent() -> Encoded:
+    """The same as it goes out."""
+    return encoded(await tree())
 
 
 async def category(category_id: str) -> Category:

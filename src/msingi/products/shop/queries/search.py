@@ -20,6 +20,7 @@ from msgspec import Struct, field
 
 from msingi.kit.cache import cached
 from msingi.kit.db import BadCursor, BadSort, Index, Page, Paging, Row, Where, is_storable, packed, session, unpacked
+from msingi.kit.encoded import Encoded, encoded
 from msingi.kit.money import Money
 from msingi.products.shop.models.catalogue import (
     BY_ID,
@@ -35,7 +36,6 @@ from msingi.products.shop.models.catalogue import (
     Words,
     products,
 )
-from msingi.products.shop.queries.catalogue import Encoded
 from msingi.products.shop.schemas.catalogue import Count, FacetsView, PriceRange, ProductCard
 
 RARE = 1000  # what fewer goods fit is gathered whole and then sorted, where it cannot be walked in order
@@ -145,7 +145,7 @@ async def listed(search: Search, page: Paging) -> Encoded:
     if is_shelf and page.after is None and page.limit in USUAL:
         _order(page.sort or "-created_at", search.currency)
         return await first_of_shelf(search.currency, search.category_id, page.sort or "-created_at", page.limit)
-    return _encoded(await found(search, page))
+    return encoded(await found(search, page))
 
 
 @cached(
@@ -155,11 +155,7 @@ async def listed(search: Search, page: Paging) -> Encoded:
 async def first_of_shelf(currency: str, category_id: str | None, sort: str, limit: int) -> Encoded:
     """The first page of a category, or of all there is."""
     search = Search(currency=currency, category_id=category_id)
-    return _encoded(await found(search, Paging(limit=limit, sort=sort)))
-
-
-def _encoded(page: Page[ProductCard]) -> Encoded:
-    return Encoded(msgspec.json.encode(page), next=page.next)
+    return encoded(await found(search, Paging(limit=limit, sort=sort)))
 
 
 async def found(search: Search, page: Paging) -> Page[ProductCard]:
@@ -483,7 +479,7 @@ NOTHING = FacetsView(
 )
 
 
-async def facets(search: Search) -> FacetsView:
+async def facets(search: Search) -> Encoded:
     """What the goods that were found have in common, and how many have it, among the newest of them."""
     if not (search.words or search.filters or search.has_range):
         return await facets_of_shelf(search.currency, search.category_id)
@@ -494,16 +490,16 @@ async def facets(search: Search) -> FacetsView:
     come = await _fitting(search, newest, None, conditions, most + 1, most=MOST_WALKED_FOR_FACETS)
     ids = [id for _, id in come.places]
     complete = len(ids) <= most and come.stopped is None
-    return await _facets_of(ids[:most], complete, search.currency)
+    return encoded(await _facets_of(ids[:most], complete, search.currency))
 
 
 @cached(minutes=60, tags=lambda currency, category_id: [f"shelf:{category_id}" if category_id else "shelf"])
-async def facets_of_shelf(currency: str, category_id: str | None) -> FacetsView:
+async def facets_of_shelf(currency: str, category_id: str | None) -> Encoded:
     """The same of a category, or of all there is."""
     search, newest = Search(currency=currency, category_id=category_id), _order("-created_at", currency)
     rows = await _in_order(newest, {"shelves": search.shelf}, None, search, FACETED + 1, ID)
     ids = [row["_id"] for row in rows]
-    return await _facets_of(ids[:FACETED], len(ids) <= FACETED, currency)
+    return encoded(await _facets_of(ids[:FACETED], len(ids) <= FACETED, currency))
 
 
 async def _facets_of(ids: list[str], complete: bool, currency: str) -> FacetsView:

@@ -6,16 +6,16 @@ from typing import Any
 from litestar.types import ControllerRouterHandler
 
 from msingi.kit import state
+from msingi.kit.by_address import by_address
 from msingi.kit.db import Page, Paging, Where
 from msingi.kit.errors import AlreadyExists, Stale
 from msingi.kit.http import BadFilter, Body, Filters, Given, Path, Query, delete, get, patch, post, put
-from msingi.kit.replies import KitResponse, created
+from msingi.kit.replies import KitResponse, created, sent
 from msingi.products.shop.actions import catalogue as goods
 from msingi.products.shop.actions import categories as tree
 from msingi.products.shop.models.settings import ShopSettings
 from msingi.products.shop.queries import catalogue as queries
 from msingi.products.shop.queries import search as searching
-from msingi.products.shop.queries.catalogue import Encoded
 from msingi.products.shop.queries.search import Search
 from msingi.products.shop.routes import importing
 from msingi.products.shop.rules import catalogue as rules
@@ -51,7 +51,14 @@ CHANGED = [*FAULTS, rules.NotReady, Stale]
 # ---- for everybody
 
 
-@get("/products", public=True, filters=FILTERS, also=ALSO, problems=[rules.NoSuchCurrency, rules.TooManyWords])
+@get(
+    "/products",
+    public=True,
+    filters=FILTERS,
+    also=ALSO,
+    middleware=[by_address],
+    problems=[rules.NoSuchCurrency, rules.TooManyWords],
+)
 async def list_products(
     page: Given[Paging],
     where: Given[Where],
@@ -61,7 +68,7 @@ async def list_products(
 ) -> KitResponse[Page[ProductCard]]:
     """What is on sale: in a category and all below it, with some words, brands, tags, facets, within a price."""
     search = await search_of(where, q, currency, category)
-    return _sent(await searching.listed(search, page)) if search else KitResponse(Page([], None))
+    return sent(await searching.listed(search, page)) if search else KitResponse(Page([], None))
 
 
 @get(
@@ -69,49 +76,41 @@ async def list_products(
     public=True,
     filters=FILTERS,
     also=ALSO,
+    middleware=[by_address],
     problems=[rules.NoSuchCurrency, rules.TooManyWords],
 )
 async def count_facets(
     where: Given[Where], q: Query[str] = "", currency: Query[str] = "", category: Query[str] = ""
-) -> FacetsView:
+) -> KitResponse[FacetsView]:
     """What these goods can be narrowed down by, and how many would be left."""
     search = await search_of(where, q, currency, category)
-    return await searching.facets(search) if search else searching.NOTHING
+    return sent(await searching.facets(search)) if search else KitResponse(searching.NOTHING)
 
 
-@get("/products/by-slug/{slug:str}", public=True, problems=[rules.NoSuchCurrency])
+@get("/products/by-slug/{slug:str}", public=True, middleware=[by_address], problems=[rules.NoSuchCurrency])
 async def show_product_by_slug(slug: Path[str], currency: Query[str] = "") -> KitResponse[ProductView]:
     """One product, by the name in its address."""
     rules.check_name(slug)
-    return _sent(await queries.page_at(slug, currency_of(currency)))
+    return sent(await queries.page_at(slug, currency_of(currency)))
 
 
-@get("/products/{product_id:str}", public=True, problems=[rules.NoSuchCurrency])
+@get("/products/{product_id:str}", public=True, middleware=[by_address], problems=[rules.NoSuchCurrency])
 async def show_product(product_id: Path[str], currency: Query[str] = "") -> KitResponse[ProductView]:
     """One product, with its variants and their prices."""
     rules.check_name(product_id)
-    return _sent(await queries.page_of(product_id, currency_of(currency)))
+    return sent(await queries.page_of(product_id, currency_of(currency)))
 
 
-@get("/categories", public=True)
-async def list_categories() -> CategoriesView:
+@get("/categories", public=True, middleware=[by_address])
+async def list_categories() -> KitResponse[CategoriesView]:
     """The tree of categories, parents before children."""
-    return await queries.tree()
+    return sent(await queries.tree_sent())
 
 
 @get("/categories/{category_id:str}", public=True)
 async def show_category(category_id: Path[str]) -> CategoryView:
     """One category."""
     return CategoryView.of(await queries.category(category_id))
-
-
-def _sent(answer: Encoded) -> KitResponse[Any]:
-    """An answer that is JSON already, with the headers that follow from it."""
-    reply: KitResponse[Any] = KitResponse(answer.body, media_type="application/json")
-    reply.following = answer.next
-    if answer.version is not None:
-        reply.headers["ETag"] = f'"{answer.version}"'
-    return reply
 
 
 def currency_of(given: str) -> str:
