@@ -67,6 +67,9 @@ by_address = ByAddress()
 
 def _keep(address: Any, reply: Reply, keeper: Cache) -> None:
     """Keep a reply whose body is an answer that was asked for, if all of those can be told from older ones."""
-    is_one = any(getattr(each.copy.value, "body", None) is reply.body for each in reply.used)
-    if is_one and all(each.copy.stamp for each in reply.used) and b"set-cookie" not in dict(reply.headers):
-        keeper.copies.keep(address, reply, len(reply.body) + len(address[1]) + len(address[2]) + 2 * COPY)
+    is_one = any(getattr(each.answer, "body", None) is reply.body for each in reply.used)
+    if is_one and all(each.stamp for each in reply.used) and b"set-cookie" not in dict(reply.headers):
+        used = tuple(each._replace(answer=None) for each in reply.used)
+        keeper.copies.keep(
+            address, reply._replace(used=used), len(reply.body) + len(address[1]) + len(address[2]) + 2 * COPY
+        )

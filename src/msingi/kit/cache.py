@@ -90,10 +90,11 @@ class Ask(Generic[P, R]):
             making = state.part(Cache).make(key, stamp, lambda: self.make(key, tags, stamp, args, kwargs))
             # Past its minutes, but nothing it was made from has changed: it does until the new one is there.
             copy = copy if copy is not None else await asyncio.shield(making)
+        answer = self.read(copy)
         note = noted.get()
         if note is not None:
-            note.append(Used(tags, copy))
-        return self.read(copy)
+            note.append(Used(tags, copy.stamp, copy.fresh_until, answer))
+        return answer
 
     def key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The function, the shape of what it returns, and all arguments with their types."""
@@ -190,10 +191,12 @@ class Copy(Struct):
 
 
 class Used(NamedTuple):
-    """An answer that somebody got, and what it was made from."""
+    """An answer that somebody got, and what it was made from, as far as that is known."""
 
     tags: Sequence[str]
-    copy: Copy
+    stamp: str
+    fresh_until: float
+    answer: Any
 
 
 noted: ContextVar[list[Used] | None] = ContextVar("noted", default=None)  # where it is noted who used what, if anywhere
@@ -270,10 +273,10 @@ class Cache:
     async def holds(self, used: Sequence[Used]) -> bool:
         """Whether the minutes of these answers last, and nothing that they were made from has been written."""
         tags = [tag for each in used for tag in each.tags]
-        if min(each.copy.fresh_until for each in used) <= now().timestamp():
+        if min(each.fresh_until for each in used) <= now().timestamp():
             return False
         found = await self._read(tags, [])
-        return found is not None and all(_stamp(found, each.tags) == each.copy.stamp for each in used)
+        return found is not None and all(_stamp(found, each.tags) == each.stamp for each in used)
 
     async def _read(self, tags: Sequence[str], keys: Sequence[str]) -> redis_lane.Found | None:
         """What Redis has under these keys and of these tags; None if it does not say, or cannot be believed."""

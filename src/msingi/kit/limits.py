@@ -29,7 +29,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
-from msingi.kit import breaker, state
+from msingi.kit import redis_lane, state
 from msingi.kit.db import Collection, Doc
 from msingi.kit.errors import QuotaExceeded
 from msingi.kit.followed import Followed, Rows
@@ -174,9 +174,8 @@ class Answer:
 
 async def _ask(key: str, quota: Quota, *, want: int, least: int, back: int = 0, start: str = "") -> Answer | None:
     """Ask Redis for `want` tokens, at `least` so many, while giving some `back`; None if it does not answer."""
-    script = state.part(Keeper).script
-    arguments = [quota.quota, quota.window, want, least, back, start]
-    answer = await breaker.ask(lambda: script(keys=[f"limit:{key}"], args=arguments), None)
+    arguments: list[int | str] = [quota.quota, quota.window, want, least, back, start]
+    answer = await redis_lane.run(state.part(Keeper).script, [f"limit:{key}"], arguments)
     if answer is None:
         return None
     given, left, reset, wait, began = answer

@@ -8,9 +8,10 @@ a small protocol that matches replies by their order.
 Who reads while a question is under way shares the next one: each question is sent after all who share it had asked, so
 nobody hears anything older than if they had asked alone. That is all that is shared: no answer is kept here.
 
-A lane never raises what Redis says. An error, or a connection that is lost, means that it is asked the ordinary way,
-which knows what to do; so commands that may be sent twice belong here. Redis that does not answer within
-`breaker.PATIENCE` is a failure to the breaker for each who asked, as it is to those who ask the ordinary way.
+A lane never raises what Redis says. After an error, or when the connection is lost, Redis is asked the ordinary way,
+which knows what to do; only a script, which may count, is not sent again once it may have run. Redis that does not
+answer within `breaker.PATIENCE` is a failure to the breaker for each who asked, as it is to those who ask the ordinary
+way.
 """
 
 import asyncio
@@ -45,19 +46,35 @@ async def read(keys: Sequence[str]) -> Found | None:
     return await _asked(lambda lane: lane.read(keys), ordinarily)
 
 
-async def ask(
-    commands: Callable[[], Sequence[Command]], ordinarily: Callable[[], Awaitable[list[Any]]] | None = None
-) -> list[Any] | None:
+async def ask(commands: Callable[[], Sequence[Command]]) -> list[Any] | None:
     """The replies to some commands, in their order, or None if Redis does not say in time.
 
-    They may come to be sent twice, and are made anew for that. `ordinarily` is how redis-py is asked the same, if it
-    is not by sending it such commands.
+    They may come to be sent twice, and are made anew for that.
     """
-    return await _asked(lambda lane: lane.ask(commands()), ordinarily or partial(_piped, commands))
+
+    async def ordinarily() -> list[Any]:
+        async with state.redis().pipeline(transaction=False) as pipe:
+            for each in commands():
+                pipe.execute_command(*each)
+            replies: list[Any] = await pipe.execute()
+            return replies
+
+    return await _asked(lambda lane: lane.ask(commands()), ordinarily)
+
+
+async def run(script: Any, keys: Sequence[str], arguments: Sequence[str | int]) -> Any | None:
+    """What a script of `register_script` answers, or None as above. It is never sent twice: it may count."""
+
+    async def ordinarily() -> list[Any]:
+        return [await script(keys=keys, args=arguments)]
+
+    command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+    replies = await _asked(lambda lane: lane.ask([command]), ordinarily, once=True)
+    return replies[0] if replies is not None else None
 
 
 async def _asked(
-    by_lane: "Callable[[Lane], asyncio.Future[T | None]]", ordinarily: Callable[[], Awaitable[T]]
+    by_lane: "Callable[[Lane], asyncio.Future[T | None]]", ordinarily: Callable[[], Awaitable[T]], *, once: bool = False
 ) -> T | None:
     health = state.part(Breaker)
     lane = None if health.open else state.part(Lanes).free()
@@ -66,18 +83,10 @@ async def _asked(
         if answer is not None:
             health.succeeded()
             return answer
-        if lane.silent:
+        if lane.silent or (once and lane.closed):
             health.failed(TimeoutError("Redis did not answer in time"))
             return None
     return await breaker.ask(ordinarily, None)
-
-
-async def _piped(commands: Callable[[], Sequence[Command]]) -> list[Any]:
-    async with state.redis().pipeline(transaction=False) as pipe:
-        for each in commands():
-            pipe.execute_command(*each)
-        replies: list[Any] = await pipe.execute()
-        return replies
 
 
 class Asked(NamedTuple):
