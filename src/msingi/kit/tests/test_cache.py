@@ -1,11 +1,14 @@
 """The cache: one origin call under a herd, and never an answer older than the commit that changed it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from msgspec import Struct
@@ -13,7 +16,9 @@ from msgspec import Struct
 from msingi.kit import breaker, cache, clock, state
 from msingi.kit.cache import cached
 from msingi.kit.db import Collection, Doc
+from msingi.kit.encoded import Encoded, encoded
 from msingi.kit.errors import NotFound
+from msingi.kit.testing import test_settings
 from msingi.kit.unit import atomic, guarded
 
 
@@ -188,6 +193,113 @@ async def test_a_failure_is_told_to_all_who_wait_and_not_kept(running: state.Sta
     assert asked == ["gone", "gone"]
 
 
+async def test_a_process_keeps_a_copy_and_asks_only_whether_it_still_holds(running: state.State) -> None:
+    await summary("red")
+    keys = [each async for each in running.redis.scan_iter("cache:*")]
+    assert await running.redis.delete(*keys) == 1
+    assert (await summary("red")).cows == 1
+    assert asked == ["red"]
+    await barns.raw.update_one({"_id": "red"}, {"$set": {"cows": 9}})
+    await running.redis.set("tag:barn:red", "another number")  # as another process does after its commit
+    assert (await summary("red")).cows == 9
+    assert asked == ["red", "red"]
+
+
+async def test_what_another_process_made_newer_is_taken_over_and_not_made_again(running: state.State) -> None:
+    await summary("red")
+    mine = running.parts[cache.Cache]
+    as_another_process()
+    await buy("red")
+    assert (await summary("red")).cows == 2
+    running.parts[cache.Cache] = mine
+    assert (await summary("red")).cows == 2
+    assert asked == ["red", "red"]
+
+
+async def test_copies_take_no_more_memory_than_they_may(running: state.State) -> None:
+    async with state.running(msgspec.structs.replace(running.settings, cache_memory=100_000)) as opened:
+        copies = state.part(cache.Cache).copies
+        for size in range(60):
+            assert await long(size) == "x" * 100 * size
+            assert copies.taken == sum(size for _, size in copies.found.values()) <= 100_000
+        assert 15 < len(copies.found) < 20
+        assert await long(20_000) == "x" * 2_000_000
+        assert copies.taken <= 100_000
+    async with state.running(msgspec.structs.replace(running.settings, cache_memory=0)) as opened:
+        await summary("red")
+        assert (await summary("red")).cows == 1
+        assert not opened.parts[cache.Cache].copies.found
+
+
+def test_what_was_not_asked_for_the_longest_goes_first(running: state.State) -> None:
+    copies = cache.Copies()
+    copies.most = 100
+    for number in range(16):
+        copies.keep(number, f"copy {number}", 6)
+    assert copies.get(0) == "copy 0"
+    copies.keep(16, "copy 16", 6)
+    copies.keep(16, "another", 5)
+    assert (copies.get(0), copies.get(1), copies.get(16), copies.taken) == ("copy 0", None, "another", 95)
+    copies.keep(2, "too large for one", 7)
+    assert (copies.get(2), copies.taken) == (None, 89)
+
+
+async def test_what_nobody_can_change_is_one_object_for_all(running: state.State) -> None:
+    first = await page()
+    herd = await asyncio.gather(*(page() for _ in range(10)))
+    assert first == encoded(Summary(cows=3, at=NOON))
+    assert all(each is first for each in herd)
+    as_another_process()
+    assert await page() is await page()
+    assert [each.is_constant for each in (page, anything, summary, many)] == [True, True, False, False]
+
+
+async def test_over_two_processes_a_commit_that_returned_is_seen_by_who_asks_then(running: state.State) -> None:
+    """While others ask the same all the time, so that questions are shared."""
+    done = False
+
+    async def ask_all_the_time() -> None:
+        while not done:
+            await summary("red")
+            await asyncio.sleep(0)
+
+    async with _another() as other:
+        readers = [asyncio.create_task(ask_all_the_time()) for _ in range(8)]
+        for bought in range(2, 42):
+            assert await other() == bought
+            assert (await summary("red")).cows == bought
+        done = True
+        await asyncio.gather(*readers)
+    assert 41 <= len(asked) < 200
+
+
+@asynccontextmanager
+async def _another() -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """A process of its own that buys a cow whenever it is asked to, and says how many there are."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __spec__.name, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    asking, telling = process.stdin, process.stdout
+    assert asking is not None
+    assert telling is not None
+
+    async def buy_there() -> int:
+        asking.write(b"\n")
+        return int(await telling.readline())
+
+    try:
+        yield buy_there
+    finally:
+        asking.close()
+        await process.wait()
+
+
+async def _buy_when_asked() -> None:
+    async with state.running(test_settings()):
+        while await asyncio.to_thread(sys.stdin.readline):
+            print((await buy("red")).cows, flush=True)
+
+
 async def test_an_evicted_tag_makes_the_answer_new(running: state.State) -> None:
     await summary("red")
     await running.redis.delete("tag:barn:red")
@@ -212,6 +324,21 @@ async def test_whoever_leaves_does_not_take_the_answer_along(running: state.Stat
     gate.set()
     assert (await stayer).cows == 1
     assert leaver.cancelled()
+
+
+@cached(minutes=1, tags=lambda size: [])
+async def long(size: int) -> str:
+    return "x" * 100 * size
+
+
+@cached(minutes=1, tags=lambda: [])
+async def page() -> Encoded:
+    return encoded(Summary(cows=3, at=NOON))
+
+
+@cached(minutes=1, tags=lambda: [])
+async def many() -> list[int]:
+    return [1]
 
 
 @cached(minutes=1, tags=lambda *args, **more: [])
@@ -268,3 +395,7 @@ def test_a_function_that_does_not_say_what_it_returns_is_refused() -> None:
         cached(minutes=1, tags=lambda a: [])(vague)
     with pytest.raises(ValueError, match="a tag must outlive them"):
         cached(minutes=24 * 60, tags=lambda: [])
+
+
+if __name__ == "__main__":
+    asyncio.run(_buy_when_asked())
