@@ -7,7 +7,8 @@ believed for the same reason.
 `middleware=[by_address]` on a route's decorator line says: which cached answers it asks for, and what it makes of them,
 follows from its path and its query alone, and not from who asks or what else is in the headers. A reply is kept only if
 its body is one of these very answers (kit.encoded), so what the same route reads from the database by itself, such as a
-search, is not. The gate and the limits stand in front of it, and count and refuse as ever.
+search, is not. Nor is any of a route that is not `public=True`. The gate and the limits stand in front of it, and count
+and refuse as ever.
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ class ByAddress(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        if scope["method"] != "GET" or scope["route_handler"].opt.get("public") is not True:
+            await next_app(scope, receive, send)
+            return
         keeper = state.part(Cache)
         address = (scope.get("root_path"), scope["path"], scope["query_string"])
         reply: Reply | None = keeper.copies.get(address)
@@ -51,7 +55,7 @@ class ByAddress(ASGIMiddleware):
             nonlocal headers
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ())] if message["status"] == 200 else None
-            elif message["type"] == "http.response.body" and headers is not None:
+            elif headers is not None and not message.get("more_body"):
                 _keep(address, Reply(headers, message.get("body", b""), used), keeper)
             await send(message)
 

@@ -50,19 +50,19 @@ async def listed() -> Encoded:
     return encoded(Page([each.name for each in await stalls.many({}, limit=100)], "more"))
 
 
-@get("/stalls", middleware=[by_address])
+@get("/stalls", public=True, middleware=[by_address])
 async def list_stalls() -> KitResponse[Page[str]]:
     asked.append("list")
     return sent(await listed())
 
 
-@get("/stalls/{stall_id:str}", middleware=[by_address])
+@get("/stalls/{stall_id:str}", public=True, middleware=[by_address])
 async def show_stall(stall_id: Path[str]) -> KitResponse[Stall]:
     asked.append(stall_id)
     return sent(await shown(stall_id))
 
 
-@get("/named", middleware=[by_address], limit="20/minute")
+@get("/named", public=True, middleware=[by_address], limit="20/minute")
 async def show_named(name: Query[str], tries: Query[int] = 1) -> KitResponse[Stall]:
     asked.append(name)
     id = (await names()).get(name)
@@ -71,7 +71,7 @@ async def show_named(name: Query[str], tries: Query[int] = 1) -> KitResponse[Sta
     return sent(await shown(id))
 
 
-@get("/searched", middleware=[by_address])
+@get("/searched", public=True, middleware=[by_address])
 async def search(goats: Query[int]) -> KitResponse[Page[Stall]]:
     """Of the database, with one that is cached looked at on the way."""
     asked.append("searched")
@@ -79,18 +79,24 @@ async def search(goats: Query[int]) -> KitResponse[Page[Stall]]:
     return sent(encoded(Page(await stalls.many({"goats": goats}, limit=100), None)))
 
 
-@get("/counted", middleware=[by_address])
+@get("/counted", public=True, middleware=[by_address])
 async def show_counted() -> Response[bytes]:
     asked.append("counted")
     answer = await shown("red")
     return Response(answer.body, headers={"Set-Cookie": "seen=1"})
 
 
-@get("/made", middleware=[by_address])
+@get("/made", public=True, middleware=[by_address])
 async def show_made() -> Response[bytes]:
     asked.append("made")
     answer = await shown("red")
     return Response(answer.body, status_code=203)
+
+
+@get("/own", middleware=[by_address])
+async def show_own() -> KitResponse[Stall]:
+    asked.append("own")
+    return sent(await shown("red"))
 
 
 @atomic
@@ -107,7 +113,7 @@ async def client(running: state.State, monkeypatch: pytest.MonkeyPatch) -> Async
         await stalls.raw.insert_one(stalls.dump(Stall(id=id, name=name)))
     asked.clear()
     app: Any = Litestar(
-        route_handlers=[list_stalls, show_stall, show_named, search, show_counted, show_made],
+        route_handlers=[list_stalls, show_stall, show_named, search, show_counted, show_made, show_own],
         middleware=[Limit()],
         exception_handlers=replies.HANDLERS,
         response_class=replies.KitResponse,
@@ -183,8 +189,10 @@ async def test_when_its_minutes_are_over_the_reply_is_made_again(client: httpx.A
     assert asked == ["red", "red"]
 
 
-@pytest.mark.parametrize("path", ["/searched?goats=0", "/counted", "/made"])
-async def test_only_an_answer_of_the_cache_is_kept_whole(client: httpx.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize("path", ["/searched?goats=0", "/counted", "/made", "/own"])
+async def test_only_an_answer_of_the_cache_is_kept_whole_and_only_of_a_public_route(
+    client: httpx.AsyncClient, path: str
+) -> None:
     first, again = await client.get(path), await client.get(path)
     assert first.content == again.content
     assert len(asked) == 2
