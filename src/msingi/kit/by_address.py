@@ -38,7 +38,8 @@ class ByAddress(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] != "GET" or scope["route_handler"].opt.get("public") is not True:
+        asking: Any = scope
+        if asking["method"] != "GET" or scope["route_handler"].opt.get("public") is not True:
             await next_app(scope, receive, send)
             return
         keeper = state.part(Cache)
@@ -55,7 +56,7 @@ class ByAddress(ASGIMiddleware):
             nonlocal headers
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ())] if message["status"] == 200 else None
-            elif headers is not None and not message.get("more_body"):
+            elif message["type"] == "http.response.body" and headers is not None and not message.get("more_body"):
                 _keep(address, Reply(headers, message.get("body", b""), used), keeper)
             await send(message)
 

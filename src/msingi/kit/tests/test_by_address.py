@@ -190,7 +190,7 @@ async def test_when_its_minutes_are_over_the_reply_is_made_again(client: httpx.A
 
 
 @pytest.mark.parametrize("path", ["/searched?goats=0", "/counted", "/made", "/own"])
-async def test_only_an_answer_of_the_cache_is_kept_whole_and_only_of_a_public_route(
+async def test_only_an_answer_of_the_cache_is_kept_and_only_of_a_public_route(
     client: httpx.AsyncClient, path: str
 ) -> None:
     first, again = await client.get(path), await client.get(path)
