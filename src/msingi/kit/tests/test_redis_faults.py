@@ -10,12 +10,15 @@ import httpx
 import msgspec
 import pytest
 import pytest_asyncio
-from litestar import Litestar, get, post
+from litestar import Litestar, Response, get, post
 
 from msingi.kit import breaker, cache, limits, replies, state
+from msingi.kit.by_address import by_address
 from msingi.kit.cache import cached
 from msingi.kit.db import Collection, Doc
+from msingi.kit.encoded import Encoded, encoded
 from msingi.kit.limits import Limit, parse, take
+from msingi.kit.replies import KitResponse, sent
 from msingi.kit.tests.own_redis import OwnRedis
 from msingi.kit.unit import atomic
 
@@ -62,6 +65,16 @@ async def show_hens() -> int:
     return await hens("big")
 
 
+@cached(minutes=10, tags=lambda coop_id: [f"coop:{coop_id}"])
+async def page_of(coop_id: str) -> Encoded:
+    return encoded((await coops.get(coop_id)).hens)
+
+
+@get("/page", public=True, middleware=[by_address])
+async def show_page() -> Response[Any]:
+    return sent(await page_of("big"))
+
+
 @get("/few", limit="60/minute")
 async def show_few() -> str:
     return "few"
@@ -75,9 +88,10 @@ async def buy_hen() -> int:
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(alone: state.State) -> AsyncIterator[httpx.AsyncClient]:
     app: Any = Litestar(
-        route_handlers=[show_hens, show_few, buy_hen],
+        route_handlers=[show_hens, show_page, show_few, buy_hen],
         middleware=[Limit()],
         exception_handlers=replies.HANDLERS,
+        response_class=KitResponse,
         openapi_config=None,
         logging_config=None,
     )
@@ -220,6 +234,30 @@ async def test_c4_redis_back_with_an_old_memory_is_not_believed(alone: state.Sta
     assert await alone.redis.exists("tag:coop:big")
     assert not alone.parts[breaker.Breaker].open
     assert await hens("big") == 2
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop"])
+async def test_c4_a_kept_reply_is_believed_only_while_redis_says_so(
+    client: httpx.AsyncClient, alone: state.State, own: OwnRedis, fault: str
+) -> None:
+    async def shows(hens: int) -> bool:
+        return (await client.get("/page")).content == b"%d" % hens
+
+    assert [await shows(1), await shows(1)] == [True, True]
+    await alone.redis.save()
+    await client.post("/hens")
+    assert [await shows(2), await shows(2)] == [True, True]
+    getattr(own, fault)()
+    await client.post("/hens")
+    assert all([await shows(3) for _ in range(10)])
+    if fault == "kill":
+        own.start()  # with the number that the tag had when there was one hen
+    else:
+        own.go_on()
+    while not await _asks_redis():
+        assert await shows(3)
+    await client.post("/hens")
+    assert all([await shows(4) for _ in range(10)])
 
 
 async def test_c4_after_redis_lost_everything_limits_and_cache_begin_anew(alone: state.State, own: OwnRedis) -> None:
