@@ -612,15 +612,15 @@ async def by_hand() -> AsyncIterator[Callable[[str], Awaitable[Follower]]]:
 
 
 @asynccontextmanager
-async def crowd(address: str, count: int, topic: str = "boards/barn") -> AsyncIterator[list[Follower]]:
-    """So many who follow a topic, ten to a person, opened some at a time."""
+async def crowd(address: str, count: int, topic: str = "boards/barn", first: int = 0) -> AsyncIterator[list[Follower]]:
+    """So many who follow a topic, ten to a person from the `first` on, opened some at a time."""
     async with by_hand() as opened:
         gate = asyncio.Semaphore(40)
 
         async def one(number: int) -> Follower:
             async with gate:
                 follower = await opened(address)
-                await follower.greet(f"crowd{number // 10}")
+                await follower.greet(f"crowd{(first + number) // 10}")
                 await follower.follow(topic)
                 return follower
 
@@ -712,7 +712,8 @@ async def crowds_everywhere(address: str) -> AsyncIterator[list[Follower]]:
     async with contexts() as enter, asyncio.timeout(30):
         followers = list(await enter(crowd(address, 10)))
         while await state.redis().scard("processes") < 2:  # type: ignore[misc]
-            followers += await enter(crowd(address, 1))
+            followers += await enter(crowd(address, 1, first=len(followers)))
+            await asyncio.sleep(0.02)  # a process that is still beginning takes nobody
         yield followers
 
 
