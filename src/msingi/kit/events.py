@@ -168,16 +168,25 @@ class _Double(Exception):
 reactions: dict[str, Reaction] = {}
 
 
-@unit.atomic
-async def receive_together(due: Sequence[Reaction], envelope: Row) -> None:
-    """Have several reactions of one product to an event in one transaction: of a small one the commit costs most.
+class Due(NamedTuple):
+    """An event that one reaction has yet to have."""
 
-    All of them have their effect or none has. Raises what one of them raises, and AlreadyExists or BulkWriteError if
-    one was done before; then they are to be done one by one.
+    reaction: Reaction
+    envelope: Row
+
+
+@unit.atomic
+async def receive_together(due: Sequence[Due]) -> None:
+    """Have several reactions of one product, to one event or to many, in one transaction.
+
+    Of a small one the commit costs most, and what asks for the same unique job asks for it once. All of them have
+    their effect or none has. Raises what one of them raises, and AlreadyExists or BulkWriteError if one was done
+    before; then they are to be done one by one.
     """
-    await inbox(due[0].product).add_many([Heard(id=receipt_of(each, envelope["_id"])) for each in due])
-    for each in due:
-        await each.act(each.told(envelope))
+    receipts = [Heard(id=receipt_of(reaction, envelope["_id"])) for reaction, envelope in due]
+    await inbox(due[0].reaction.product).add_many(receipts)
+    for reaction, envelope in due:
+        await reaction.act(reaction.told(envelope))
 
 
 def on(

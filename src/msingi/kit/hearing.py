@@ -25,7 +25,7 @@ from msingi.kit import leases, state
 from msingi.kit.clock import now
 from msingi.kit.db import Row
 from msingi.kit.errors import Busy
-from msingi.kit.events import Reaction, inbox, outbox, receipt_of, receive_together, teller_of
+from msingi.kit.events import Due, Reaction, inbox, outbox, receipt_of, receive_together, teller_of
 from msingi.kit.ids import new_id
 from msingi.kit.jobs import rows as jobs_of
 from msingi.kit.relay import LONGEST, beginning, stream_key
@@ -35,6 +35,7 @@ Fields = dict[bytes, bytes]
 log = structlog.get_logger("hearing")
 
 AT_ONCE = 32  # events taken in one reading
+QUICK = 0.25  # seconds: what was reacted to together in that time, more may be
 BLOCK = 1.0  # seconds that a reading waits for something to read
 GIVEN_UP = 15.0  # seconds after which what a worker took and did not finish goes to another
 LOOK = 5.0  # seconds between two looks for what Redis lost
@@ -53,6 +54,7 @@ class Hearing:
         self.stopping = False
         self.heard = {reaction.tag.encode() for reaction in self.reactions}
         self.claimed_at = self.measured_at = 0.0
+        self.turns = Turns()
 
     def stop(self) -> None:
         """Take no more; `run` ends when what was taken is done."""
@@ -96,13 +98,13 @@ class Hearing:
         return entries
 
     async def _handle(self, redis: "Redis", entries: Sequence[tuple[bytes, Fields]]) -> None:
-        """React to each in its turn. Those that are no concern of this product, which are most, are done at once."""
+        """React, to many at once where they are quick. What is no concern of this product, which is most, is done."""
         await self._done(redis, [id for id, fields in entries if fields[b"type"] not in self.heard])
-        for id, fields in entries:
-            if fields[b"type"] in self.heard:
-                envelope = _envelope(fields)
-                await deliver_to([each for each in self.reactions if each.tag == envelope["type"]], envelope)
-                await self._done(redis, [id])
+        heard = [(id, _envelope(fields)) for id, fields in entries if fields[b"type"] in self.heard]
+        while heard:
+            some, heard = heard[: self.turns.most], heard[self.turns.most :]
+            await self.turns.deliver(_due(self.reactions, [envelope for _, envelope in some]))
+            await self._done(redis, [id for id, _ in some])
 
     async def _done(self, redis: "Redis", ids: Sequence[bytes]) -> None:
         if ids:
@@ -129,20 +131,43 @@ def _envelope(fields: Fields) -> Row:
     return {"_id": said["id"], "type": said["type"], "at": at, "body": msgspec.json.decode(said["body"])}
 
 
-async def deliver_to(due: Sequence[Reaction], envelope: Row) -> int:
-    """React to an event; how many reactions, all of one product, had their effect now.
+def _due(reactions: Sequence[Reaction], envelopes: Sequence[Row]) -> list[Due]:
+    """What there is to react to, in the order of the events; one that came twice is there once."""
+    due = [Due(each, envelope) for envelope in envelopes for each in reactions if each.tag == envelope["type"]]
+    return list({receipt_of(each.reaction, each.envelope["_id"]): each for each in due}.values())
+
+
+class Turns:
+    """How many events are reacted to in one transaction: many while that is quick, and one by one when it was not."""
+
+    def __init__(self) -> None:
+        self.most = AT_ONCE
+
+    async def deliver(self, due: Sequence[Due]) -> int:
+        """React to these now; how many had their effect. What fails, or came before, makes the next turns small."""
+        began = time.monotonic()
+        count = await deliver_all(due)
+        if count < len(due) or time.monotonic() - began > QUICK:
+            self.most = 1
+        else:
+            self.most = min(AT_ONCE, max(self.most, 2 * len(due)))
+        return count
+
+
+async def deliver_all(due: Sequence[Due]) -> int:
+    """React to events; how many reactions, all of one product, had their effect now.
 
     They are tried in one transaction. If one of them fails, or was done before, each is done by itself, so that what
     is wrong with one holds up no other.
     """
     if len(due) > 1:
         try:
-            async with asyncio.timeout(max(each.timeout for each in due)):
-                await receive_together(due, envelope)
+            async with asyncio.timeout(max(each.reaction.timeout for each in due)):
+                await receive_together(due)
             return len(due)
         except Exception as error:  # noqa: BLE001  (whatever it was, the one whose fault it is meets it again)
-            log.info("reactions_taken_apart", type=envelope["type"], event_id=envelope["_id"], error=repr(error)[:200])
-    return sum([await deliver(each, envelope) for each in due])
+            log.info("reactions_taken_apart", count=len(due), error=repr(error)[:200])
+    return sum([await deliver(*each) for each in due])
 
 
 async def deliver(reaction: Reaction, envelope: Row) -> bool:
@@ -274,17 +299,15 @@ async def catch_up(product: str, reactions: Sequence[Reaction], since: datetime 
 
 
 async def _catch_up_batch(product: str, reactions: Sequence[Reaction], batch: Sequence[Row]) -> int:
-    due: dict[str, tuple[Reaction, Row]] = {
-        receipt_of(reaction, row["_id"]): (reaction, row)
-        for row in batch
-        for reaction in reactions
-        if reaction.tag == row["type"]
-    }
+    due = {receipt_of(each.reaction, each.envelope["_id"]): each for each in _due(reactions, [*map(_told, batch)])}
     for kept in (inbox(product), jobs_of(product)):  # what was done, and what waits to be tried again
         async for found in kept.raw.find({"_id": {"$in": list(due)}}, {"_id": 1}):
             due.pop(found["_id"], None)
-    left = [(row, [each for each, about in due.values() if about is row]) for row in batch]
-    return sum([await deliver_to(reacting, _told(row)) for row, reacting in left])
+    left, turns, count = list(due.values()), Turns(), 0
+    while left:
+        some, left = left[: turns.most], left[turns.most :]
+        count += await turns.deliver(some)
+    return count
 
 
 def _told(row: Row) -> Row:

@@ -20,7 +20,7 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
-from msingi.kit import breaker, state, unit
+from msingi.kit import breaker, state, statements, unit
 from msingi.kit.clock import now
 from msingi.kit.db import Collection, Doc, Index, Page, Paging, Row, View, plain
 from msingi.kit.errors import NotFound, Stale
@@ -312,16 +312,31 @@ async def put(product: str, row: JobRow) -> str:
         raise RuntimeError(
             "a job is asked for in @atomic: a @guarded action makes one write, and tells an event with it"
         )
-    work.count_write()
-    id = await _store(product, row, work.session)
+    id = await _store_in(work, product, row)
     if waker(product) not in work.after:
         unit.after_commit(waker(product))
     return id
 
 
+async def _store_in(work: unit.Unit, product: str, row: JobRow) -> str:
+    """Store a job; of one key it is enough to ask once in a transaction, for none of it is seen before the rest."""
+    known = work.asked.get((product, row.key)) if row.key else None
+    if known is not None and known[1] <= row.due_at:
+        return known[0]
+    work.count_write()
+    id = await _store(product, row, work.session)
+    if row.key:
+        work.asked[product, row.key] = id, row.due_at
+    return id
+
+
 async def _store(product: str, row: JobRow, session: AsyncClientSession | None) -> str:
     if row.key is None:
-        await rows(product).raw.insert_one(rows(product).dump(row), session=session)
+        if session is not None:
+            await rows(product).add(row)
+        else:
+            async with unit.alone():
+                await rows(product).add(row)
         return row.id
     try:
         return await _store_unique(product, row, session)
@@ -334,12 +349,14 @@ async def _store(product: str, row: JobRow, session: AsyncClientSession | None) 
 async def _store_unique(product: str, row: JobRow, session: AsyncClientSession | None) -> str:
     """Store a job, unless one of its key lives: then note on that one that it was asked for again."""
     fresh: Row = {name: value for name, value in plain(row).items() if name not in ("key", "asked")}
-    there = await rows(product).raw.find_one_and_update(
-        {"key": row.key, "state": {"$in": LIVE}},
-        {"$inc": {"asked": 1}, "$min": {"due_at": fresh.pop("due_at")}, "$setOnInsert": fresh},
-        upsert=True,
-        return_document=ReturnDocument.AFTER,
-        session=session,
+    raw, where = rows(product).raw, {"key": row.key, "state": {"$in": LIVE}}
+    update: Row = {"$inc": {"asked": 1}, "$min": {"due_at": fresh.pop("due_at")}, "$setOnInsert": fresh}
+    command = {"findAndModify": raw.name, "query": where, "update": update, "new": True, "upsert": True}
+    reply = await statements.run(raw, command | {"fields": {"_id": 1}}, session)
+    if reply is not None:
+        return str(reply["value"]["_id"])
+    there = await raw.find_one_and_update(
+        where, update, upsert=True, return_document=ReturnDocument.AFTER, session=session
     )
     assert there is not None  # noqa: S101  (an upsert leaves something)
     return str(there["_id"])

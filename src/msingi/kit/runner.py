@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
@@ -17,10 +18,11 @@ from redis.exceptions import RedisError
 
 from msingi.kit import drain, observe, state
 from msingi.kit.clock import now
-from msingi.kit.db import Row, session
+from msingi.kit.db import Change, Row, session
+from msingi.kit.errors import Stale
 from msingi.kit.ids import new_id
 from msingi.kit.jobs import LONGEST_ERROR, Cron, JobRow, Runnable, channel, named, put, rows, waker
-from msingi.kit.unit import atomic
+from msingi.kit.unit import alone, atomic
 
 log = structlog.get_logger("jobs")
 
@@ -30,6 +32,7 @@ LOOK = 1.0  # seconds between two looks for what is due, when nobody wakes us
 LEASE = timedelta(seconds=12)  # how long a claim holds without being renewed
 BEAT = 3.0  # seconds between two renewals, and between two looks for claims that ran out
 FIRST_WAIT = 2.0  # seconds before the first retry
+URGENT_FIRST = [("priority", 1), ("due_at", 1)]
 
 
 class Runner:
@@ -79,11 +82,18 @@ class Runner:
         for product in self.products:
             free = self.slots - len(self.running)
             if free > 0 and product in self.wanted:
-                claimed = await claim(product, free, reserve=FOR_HIGH)
-                if not claimed:
-                    self.wanted.discard(product)
-                for row in claimed:
+                self.wanted.discard(product)  # before we look: what is asked for meanwhile is wanted anew
+                try:
+                    claims = await claim(product, free, reserve=FOR_HIGH)
+                except BaseException:
+                    self.wanted.add(product)
+                    raise
+                for row in claims.rows:
                     self._start(product, row)
+                if claims.more:
+                    self.wanted.add(product)
+                if claims.lost:
+                    self.wake.set()
 
     def _start(self, product: str, row: JobRow) -> None:
         task = asyncio.create_task(_quietly(product, row))
@@ -150,19 +160,35 @@ async def _quietly(product: str, row: JobRow) -> None:
 # ---- one job, from its claim to its end
 
 
-async def claim(product: str, free: int, reserve: int = 0) -> list[JobRow]:
+class Claims(NamedTuple):
+    """What was claimed; whether more may be due than that; whether others were faster with some."""
+
+    rows: Sequence[JobRow]
+    more: bool
+    lost: bool
+
+
+async def claim(product: str, free: int, reserve: int = 0) -> Claims:
     """Take up to `free` jobs that are due, the most urgent first; the last `reserve` places are for high ones only."""
-    raw = rows(product).raw
     due = {"state": "queued", "due_at": {"$lte": now()}}
-    found = await raw.find(due, {"priority": 1}, sort=[("priority", 1), ("due_at", 1)], limit=free).to_list()
-    ids = [row["_id"] for place, row in enumerate(found) if row["priority"] == 0 or place < free - reserve]
-    if not ids:
-        return []
-    by = new_id()
-    taken = {"state": "running", "by": by, "lease_until": now() + LEASE}
-    await raw.update_many({"_id": {"$in": ids}, "state": "queued"}, {"$set": taken, "$inc": {"tries": 1}})
-    ours = await raw.find({"_id": {"$in": ids}, "by": by}, sort=[("priority", 1), ("due_at", 1)]).to_list()
-    return [rows(product).load(row) for row in ours]
+    found = await rows(product).many(due, sort=URGENT_FIRST, limit=free)
+    ids = [row.id for place, row in enumerate(found) if row.priority == 0 or place < free - reserve]
+    ours = await _taken(product, ids) if ids else []
+    lost = len(ours) < len(ids)
+    return Claims(ours, more=lost or len(ids) < len(found) or len(found) == free, lost=lost)
+
+
+async def _taken(product: str, ids: Sequence[str]) -> Sequence[JobRow]:
+    """Those of these that are ours now. One is claimed in one step; of many, each by itself, but in one command."""
+    by, queued = new_id(), {"state": "queued"}
+    taken = {"$set": {"state": "running", "by": by, "lease_until": now() + LEASE}, "$inc": {"tries": 1}}
+    async with alone():
+        if len(ids) == 1:
+            with suppress(Stale):
+                return [await rows(product).change(ids[0], taken, when=queued)]
+            return []
+        await rows(product).apply_each([Change(id, taken, queued) for id in ids])
+    return await rows(product).many({"_id": {"$in": list(ids)}, "by": by}, sort=URGENT_FIRST, limit=0)
 
 
 async def rescue(product: str) -> None:
@@ -198,12 +224,12 @@ async def perform(product: str, row: JobRow) -> Exception | None:
 async def _done(product: str, row: JobRow) -> None:
     """Note that it is done; or, if it was asked for again meanwhile, queue it once more."""
     observe.count("jobs", job=row.name, result="done")
-    ours = {"_id": row.id, "by": row.by}
     over = {"state": "done", "done_at": now(), "by": None, "last_error": None}
-    ended = await rows(product).raw.update_one({**ours, "asked": row.asked}, {"$set": over})
-    if not ended.matched_count:
+    async with alone():
+        ended = await rows(product).apply(row.id, {"$set": over}, {"by": row.by, "asked": row.asked})
+    if not ended:
         anew = {"state": "queued", "due_at": now(), "by": None, "tries": 0}
-        await rows(product).raw.update_one(ours, {"$set": anew})
+        await rows(product).raw.update_one({"_id": row.id, "by": row.by}, {"$set": anew})
         await waker(product)()  # who asked woke the runners while it could not be claimed
 
 
@@ -245,7 +271,7 @@ async def _persistently(note: Callable[[], Awaitable[None]]) -> None:
 
 async def run_due(product: str) -> list[Exception | None]:
     """Run all jobs of a product that are due now, one after the other; returns what each raised. For tests."""
-    return [await perform(product, row) for row in await claim(product, 100)]
+    return [await perform(product, row) for row in (await claim(product, 100)).rows]
 
 
 # ---- what fails elsewhere, and what the clock wants

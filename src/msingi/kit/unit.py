@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -38,6 +39,7 @@ class Unit:
         self.session = session
         self.dirty: set[str] = set()
         self.after: list[Later] = []
+        self.asked: dict[tuple[str, str], tuple[str, datetime]] = {}  # by product and key of a job: its id, when due
         self.writes = 0
 
     def count_write(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from msingi.kit import events, hearing, jobs, relay, runner, state, unit, worker
-from msingi.kit.db import Paging
+from msingi.kit.db import Paging, Row
 from msingi.kit.events import Event, emit
 from msingi.kit.tests import mill
 from msingi.kit.tests.mill import Ground, baked, both
@@ -148,11 +148,15 @@ async def test_a_job_asked_for_by_a_reaction_follows_its_effect() -> None:
     assert await mill.traced("leave_trace") == ["rye"]
 
 
+def both_about(*envelopes: Row) -> list[events.Due]:
+    return [events.Due(each, envelope) for envelope in envelopes for each in (mill.mourn, mill.sweep_up)]
+
+
 async def test_all_that_a_product_does_about_an_event_is_done_once() -> None:
     envelope = mill.Spilt(sack="rye").envelope()
-    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], envelope) == 2
+    assert await hearing.deliver_all(both_about(envelope)) == 2
     assert await events.inbox("bakery").count({}) == 2
-    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], envelope) == 0
+    assert await hearing.deliver_all(both_about(envelope)) == 0
     await worker.work_off(both)
     assert (await baked(), await mill.traced("leave_trace")) == (["crumbs of rye"], ["rye"])
 
@@ -160,14 +164,14 @@ async def test_all_that_a_product_does_about_an_event_is_done_once() -> None:
 async def test_what_was_done_before_is_left_out_and_the_rest_is_done() -> None:
     envelope = mill.Spilt(sack="rye").envelope()
     assert await mill.sweep_up.receive(envelope)
-    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], envelope) == 1
+    assert await hearing.deliver_all(both_about(envelope)) == 1
     await worker.work_off(both)
     assert (await baked(), await mill.traced("leave_trace")) == (["crumbs of rye"], ["rye"])
 
 
 async def test_of_reactions_to_one_event_the_one_that_fails_takes_no_other_along() -> None:
     mill.broken.add("rye")
-    assert await hearing.deliver_to([mill.mourn, mill.sweep_up], mill.Spilt(sack="rye").envelope()) == 1
+    assert await hearing.deliver_all(both_about(mill.Spilt(sack="rye").envelope())) == 1
     await worker.work_off(both)
     assert (await baked(), await mill.traced("leave_trace")) == ([], ["rye"])
     waiting = [row async for row in state.database("bakery")["jobs"].find()]

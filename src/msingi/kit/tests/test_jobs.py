@@ -254,16 +254,16 @@ async def test_the_most_urgent_is_claimed_first() -> None:
     await mill.low.later("3")
     await mill.leave_trace.later("2")
     await mill.high.later("1")
-    claimed = await runner.claim("mill", 10)
+    claimed = (await runner.claim("mill", 10)).rows
     assert [each.args for each in claimed] == [["1"], ["2"], ["3"]]
 
 
 async def test_places_are_kept_for_the_high_priority() -> None:
     for number in range(6):
         await mill.low.later(str(number))
-    assert len(await runner.claim("mill", 5, reserve=2)) == 3
+    assert len((await runner.claim("mill", 5, reserve=2)).rows) == 3
     await mill.high.later("now")
-    assert [each.args for each in await runner.claim("mill", 2, reserve=2)] == [["now"]]
+    assert [each.args for each in (await runner.claim("mill", 2, reserve=2)).rows] == [["now"]]
 
 
 async def test_many_runners_do_each_job_once() -> None:
@@ -341,10 +341,10 @@ async def test_a_claim_is_kept_while_its_job_runs(monkeypatch: pytest.MonkeyPatc
 
 async def test_c3_a_runner_that_comes_back_late_spoils_nothing() -> None:
     asked = await mill.slow.later("rye", 0.0)
-    (late,) = await runner.claim("mill", 1)
+    (late,) = (await runner.claim("mill", 1)).rows
     await jobs.rows("mill").raw.update_one({"_id": asked}, {"$set": {"lease_until": now() - timedelta(seconds=1)}})
     await runner.rescue("mill")
-    (taken_over,) = await runner.claim("mill", 1)
+    (taken_over,) = (await runner.claim("mill", 1)).rows
     assert await runner.perform("mill", late) is None  # its note is not taken
     assert (await row(asked)).state == "running"
     assert await runner.perform("mill", taken_over) is None
