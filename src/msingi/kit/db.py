@@ -263,7 +263,14 @@ class Collection(Generic[D]):
     async def count(self, where: Where, *, limit: int = 10_000) -> int:
         """How many fit; it stops counting at `limit`."""
         self._check(where)
-        return await self.raw.count_documents(where, limit=limit, session=self._session)
+        session = self._session
+        if session is not None:
+            stages: list[Row] = [{"$match": where}, {"$limit": limit}, {"$count": "count"}]
+            reply = await statements.run(self.raw, {"aggregate": self.name, "pipeline": stages, "cursor": {}}, session)
+            rows = lanes.rows_of(reply) if reply is not None else None
+            if rows is not None:
+                return int(rows[0]["count"]) if rows else 0
+        return await self.raw.count_documents(where, limit=limit, session=session)
 
     async def exists(self, where: Where) -> bool:
         """Whether any fits."""
@@ -375,6 +382,24 @@ class Collection(Generic[D]):
         work.dirty.update(stale)
         return bool(found)
 
+    async def touch(self, id: str, counter: str) -> D:
+        """The document as it is now, written to unseen in the transaction under way: a counter moves, no version.
+
+        Whoever changes it meanwhile conflicts with this transaction. Raises NotFound.
+        """
+        work = self._writing()
+        where, update = {"_id": id}, {"$inc": {counter: 1}}
+        reply = await self._told(work, {"findAndModify": self.name, "query": where, "update": update, "new": True})
+        if reply is not None:
+            row = reply["value"]
+        else:
+            row = await self.raw.find_one_and_update(
+                where, update, return_document=ReturnDocument.AFTER, session=work.session
+            )
+        if row is None:
+            raise NotFound
+        return self.load(row)
+
     async def apply_each(self, changes: Sequence["Change"]) -> int:
         """As `apply`, to several documents in one command; how many fitted. The caller counts no tags stale by it.
 
@@ -398,16 +423,24 @@ class Collection(Generic[D]):
         self._check(where)
         work = self._writing()
         update = self._counted(to, None)
-        with _named_duplicates():
-            done = await self.raw.update_many(where, update, session=work.session)
         work.dirty.update(stale)
-        return done.modified_count
+        with _named_duplicates():
+            updates = [{"q": where, "u": update, "multi": True}]
+            reply = await self._told_in_transaction(work, {"update": self.name, "updates": updates})
+            if reply is not None:
+                return int(reply["nModified"])
+            return (await self.raw.update_many(where, update, session=work.session)).modified_count
 
     async def remove(self, doc: D) -> None:
         """Remove the very version that was read: what was decided on it no longer holds for another. Raises Stale."""
         work = self._writing()
-        gone = await self.raw.delete_one({"_id": doc.id, "version": doc.version}, session=work.session)
-        if not gone.deleted_count:
+        where = {"_id": doc.id, "version": doc.version}
+        reply = await self._told(work, {"delete": self.name, "deletes": [{"q": where, "limit": 1}]})
+        if reply is not None:
+            gone = reply["n"]
+        else:
+            gone = (await self.raw.delete_one(where, session=work.session)).deleted_count
+        if not gone:
             raise Stale
         self._wrote(work, doc)
 
@@ -415,9 +448,11 @@ class Collection(Generic[D]):
         """Remove all that fit; returns how many. The caller names the tags that this makes stale."""
         self._check(where)
         work = self._writing()
-        gone = await self.raw.delete_many(where, session=work.session)
         work.dirty.update(stale)
-        return gone.deleted_count
+        reply = await self._told_in_transaction(work, {"delete": self.name, "deletes": [{"q": where, "limit": 0}]})
+        if reply is not None:
+            return int(reply["n"])
+        return (await self.raw.delete_many(where, session=work.session)).deleted_count
 
     # ---- underneath
 
@@ -529,6 +564,10 @@ class Collection(Generic[D]):
     async def _told(self, work: unit.Unit, command: Row) -> Row | None:
         """The reply to a write by the short way; None if it has to go the ordinary one."""
         return await statements.run(self.raw, command, work.session)
+
+    async def _told_in_transaction(self, work: unit.Unit, command: Row) -> Row | None:
+        """The same for a write to many: by itself it cannot be sent again under its number, so PyMongo judges it."""
+        return await self._told(work, command) if work.session is not None else None
 
     def _writing(self) -> unit.Unit:
         work = unit.current.get()

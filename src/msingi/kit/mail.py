@@ -9,7 +9,7 @@ import asyncio
 import re
 import ssl
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from email.headerregistry import Address
@@ -32,8 +32,9 @@ from redis.exceptions import RedisError
 
 from msingi.kit import breaker, fetch, pages, sealing, sms, state, unit
 from msingi.kit.clock import now
-from msingi.kit.db import SEALED, Collection, Doc, Index, Page, Paging
+from msingi.kit.db import SEALED, Change, Collection, Doc, Index, Page, Paging, Row
 from msingi.kit.errors import Invalid, NotFound, Stale
+from msingi.kit.ids import new_id
 
 AnyRequest = Request[Any, Any, Any]
 log = structlog.get_logger("mail")
@@ -71,6 +72,7 @@ class Letter(Doc):
     due: datetime = field(default_factory=now)
     until: datetime | None = None  # when it is of no use any more
     lease: datetime | None = None
+    by: str | None = None  # the claim under which it is sent
     tries: int = 0
     fault: Annotated[str, SEALED] = ""  # a server's own words may name the address
     ended_at: datetime | None = None
@@ -103,16 +105,31 @@ def send(
     or outside of any. Raises BadAddress; LookupError if no such letter is written in English.
     """
     owner = product or _product_of(sys._getframe(1).f_globals.get("__name__", ""))
-    return _write(
-        Letter(
-            product=owner,
-            template=template,
-            to=_address(to),
-            language=_language(owner, template, language),
-            context=context,
-            unsubscribe=unsubscribe,
-        )
+    return _write(letter(template, to, language=language, product=owner, unsubscribe=unsubscribe, **context))
+
+
+def letter(
+    template: str, /, to: str, *, product: str, language: str = "en", unsubscribe: str = "", **context: Any
+) -> Letter:
+    """A letter as `send` writes it, to be written with others by `send_all`. Raises BadAddress, LookupError."""
+    return Letter(
+        product=product,
+        template=template,
+        to=_address(to),
+        language=_language(product, template, language),
+        context=context,
+        unsubscribe=unsubscribe,
     )
+
+
+async def send_all(written: Sequence[Letter]) -> None:
+    """Write many letters in one go, in the @atomic action under way."""
+    if not written:
+        return
+    for each in written:
+        each.to_key = _key_of(each.to)
+    await letters.add_many(written)
+    unit.after_commit(_wake)
 
 
 def text(
@@ -266,12 +283,20 @@ async def deliver_due(limit: int = 100) -> int:
     gone = 0
     ids = await _due(limit)
     while ids:
-        batch, ids = ids[:AT_ONCE], ids[AT_ONCE:]
-        results = await asyncio.gather(*(deliver(id) for id in batch))
+        count = AT_ONCE if _is_far() else len(ids)
+        batch, ids = ids[:count], ids[count:]
+        notes = Notes()
+        results = await asyncio.gather(*(_deliver(each, notes) for each in await _claim_all(batch)))
         gone += results.count("delivered")
         if "closed" in results:
             break
     return gone
+
+
+def _is_far() -> bool:
+    """Whether somebody has to be spoken with, so that only so many letters are taken as leave within their lease."""
+    settings = state.settings()
+    return bool(settings.production or settings.smtp_url or settings.sms_url)
 
 
 async def _due(limit: int) -> list[str]:
@@ -292,103 +317,135 @@ async def deliver(letter_id: str) -> Result:
     refused it (5xx), that its template failed, or that PATIENCE ran out.
     """
     letter = await _claim(letter_id)
-    if letter is None:
-        return "not ours"
+    return await _deliver(letter, Notes()) if letter else "not ours"
+
+
+async def _deliver(letter: Letter, notes: "Notes") -> Result:
     try:
         said = rendered(letter)
     except jinja2.TemplateError as fault:
-        return await _bury(letter, f"template: {fault}")
+        return await _bury(letter, notes, f"template: {fault}")
     if letter.until is not None and letter.until <= now():
-        return await _bury(letter, "too late to be of use")
-    return await (_text if letter.kind == "sms" else _post)(letter, said)
+        return await _bury(letter, notes, "too late to be of use")
+    return await (_text if letter.kind == "sms" else _post)(letter, notes, said)
 
 
 async def _claim(letter_id: str) -> Letter | None:
+    async with unit.alone():
+        with suppress(Stale):
+            return await letters.change(letter_id, *_claiming(new_id()))
+    return None
+
+
+async def _claim_all(ids: Sequence[str]) -> list[Letter]:
+    """Those of these that are ours now: each is claimed by itself, but all in one command."""
+    if len(ids) == 1:
+        one = await _claim(ids[0])
+        return [one] if one else []
+    by = new_id()
+    async with unit.alone():
+        await letters.apply_each([Change(id, *_claiming(by)) for id in ids])
+    return await letters.many({"_id": {"$in": list(ids)}, "by": by}, sort=[("due", 1)], limit=0)
+
+
+def _claiming(by: str) -> tuple[Row, Row]:
+    """The change that claims a letter, and when it may be claimed."""
     at = now()
     free = [{"state": "waiting", "due": {"$lte": at}}, {"state": "sending", "lease": {"$lte": at}}]
-    claim = {"$set": {"state": "sending", "lease": at + LEASE}, "$inc": {"tries": 1}}
-    async with unit.alone():
-        try:
-            return await letters.change(letter_id, claim, when={"$or": free})
-        except Stale:
-            return None
+    claim = {"$set": {"state": "sending", "lease": at + LEASE, "by": by}, "$inc": {"tries": 1}}
+    return claim, {"$or": free}
 
 
-async def _post(letter: Letter, said: "Said") -> Result:
+async def _post(letter: Letter, notes: "Notes", said: "Said") -> Result:
     url = state.settings().smtp_url
     if not url and not state.settings().production:
-        return await _delivered(letter, said)
+        return await _delivered(letter, notes, said)
     try:
         async with asyncio.timeout(CONVERSATION):
             await _speak(url, _message(letter, said), letter.to)
     except aiosmtplib.SMTPResponseException as fault:
-        return await _answered(letter, fault.code, f"{fault.code} {fault.message}", about=type(fault))
+        return await _answered(letter, notes, fault.code, f"{fault.code} {fault.message}", about=type(fault))
     except aiosmtplib.SMTPRecipientsRefused as fault:
         first = fault.recipients[0]
-        return await _answered(letter, first.code, f"{first.code} {first.message}", about=type(first))
+        return await _answered(letter, notes, first.code, f"{first.code} {first.message}", about=type(first))
     except (aiosmtplib.SMTPException, OSError, TimeoutError, ssl.SSLError) as fault:
-        return await _put_off(letter, f"{type(fault).__name__}: {fault}", "closed")
-    return await _delivered(letter, said)
+        return await _put_off(letter, notes, f"{type(fault).__name__}: {fault}", "closed")
+    return await _delivered(letter, notes, said)
 
 
-async def _text(letter: Letter, said: "Said") -> Result:
+async def _text(letter: Letter, notes: "Notes", said: "Said") -> Result:
     if not state.settings().sms_url and not state.settings().production:
-        return await _delivered(letter, said)
+        return await _delivered(letter, notes, said)
     try:
         async with asyncio.timeout(CONVERSATION):
             await sms.speak(letter.to, said.text.strip())
     except sms.NotTaken as fault:
         if fault.about == "number":
-            return await _bury(letter, str(fault))
-        return await _put_off(letter, str(fault), "put off")
+            return await _bury(letter, notes, str(fault))
+        return await _put_off(letter, notes, str(fault), "put off")
     except (fetch.Unreachable, fetch.ReplyTooLarge, TimeoutError) as fault:
-        return await _put_off(letter, f"{type(fault).__name__}: {fault}", "put off")
-    return await _delivered(letter, said)
+        return await _put_off(letter, notes, f"{type(fault).__name__}: {fault}", "put off")
+    return await _delivered(letter, notes, said)
 
 
 # What a mail server may say of one letter; all else it says of itself or of us, which no letter dies of.
 ABOUT_THE_LETTER = (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError)
 
 
-async def _answered(letter: Letter, code: int, fault: str, about: type[Exception]) -> Result:
+async def _answered(letter: Letter, notes: "Notes", code: int, fault: str, about: type[Exception]) -> Result:
     if code == 421 or not issubclass(about, ABOUT_THE_LETTER):
-        return await _put_off(letter, fault, "closed")
-    return await _bury(letter, fault) if code >= 500 else await _put_off(letter, fault, "put off")
+        return await _put_off(letter, notes, fault, "closed")
+    return await _bury(letter, notes, fault) if code >= 500 else await _put_off(letter, notes, fault, "put off")
 
 
-async def _put_off(letter: Letter, fault: str, result: Result) -> Result:
+async def _put_off(letter: Letter, notes: "Notes", fault: str, result: Result) -> Result:
     """Try it again later: soon in the first hour, so that it leaves within a minute of the server's return."""
     if now() - letter.created_at > PATIENCE:
-        return await _bury(letter, fault)
+        return await _bury(letter, notes, fault)
     young = now() - letter.created_at < timedelta(hours=1)
     most = 20 if result == "closed" else 40 if young else 900
     wait = min(2.0 ** min(letter.tries, 10), most)
-    await _finish(letter, {"state": "waiting", "due": now() + timedelta(seconds=wait), "fault": _line(fault)})
+    await notes.write(letter, {"state": "waiting", "due": now() + timedelta(seconds=wait), "fault": _line(fault)})
     log.warning("letter_put_off", letter=letter.id, template=letter.template, tries=letter.tries, wait=wait)
     return result
 
 
-async def _bury(letter: Letter, fault: str) -> Result:
-    await _finish(letter, {"state": "dead", "fault": _line(fault), "ended_at": now()})
+async def _bury(letter: Letter, notes: "Notes", fault: str) -> Result:
+    await notes.write(letter, {"state": "dead", "fault": _line(fault), "ended_at": now()})
     told = _unnamed(fault, letter)
     log.error("letter_died", letter=letter.id, template=letter.template, tries=letter.tries, fault=told)
     return "dead"
 
 
-async def _delivered(letter: Letter, said: "Said") -> Result:
+async def _delivered(letter: Letter, notes: "Notes", said: "Said") -> Result:
     kept: dict[str, Any] = {"context": {}} if state.settings().production else {"text": said.text, "html": said.html}
-    await _finish(letter, {"state": "delivered", "subject": said.subject, "fault": "", "ended_at": now(), **kept})
+    await notes.write(letter, {"state": "delivered", "subject": said.subject, "fault": "", "ended_at": now(), **kept})
     log.info("letter_delivered", letter=letter.id, template=letter.template, tries=letter.tries)
     return "delivered"
 
 
-async def _finish(letter: Letter, to: dict[str, Any]) -> None:
-    """Note the outcome, unless the claim ran out and another worker holds the letter now."""
-    async with unit.alone():
-        try:
-            await letters.change(letter.id, {"$set": {"lease": None, **to}}, when={"lease": letter.lease})
-        except Stale:
-            log.warning("letter_claim_lost", letter=letter.id)
+class Notes:
+    """Notes of what became of letters. Those that come while one command is under way are written in the next."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Change] = []
+        self.writing: asyncio.Task[None] | None = None
+
+    async def write(self, letter: Letter, to: dict[str, Any]) -> None:
+        """Note the outcome, unless the claim ran out and another worker holds the letter now. Raises PyMongoError."""
+        self.waiting.append(Change(letter.id, {"$set": {"lease": None, "by": None, **to}}, {"by": letter.by}))
+        if self.writing is None or self.writing.done():
+            self.writing = asyncio.create_task(self._write())
+        await asyncio.shield(self.writing)
+
+    async def _write(self) -> None:
+        while self.waiting:
+            await asyncio.sleep(0)
+            some, self.waiting = self.waiting, []
+            async with unit.alone():
+                found = await letters.apply_each(some)
+            if found < len(some):
+                log.warning("letter_claims_lost", count=len(some) - found, letters=[each.id for each in some])
 
 
 def _line(text: str) -> str:

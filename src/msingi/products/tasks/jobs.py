@@ -4,32 +4,26 @@ import structlog
 
 from msingi.kit.events import on
 from msingi.kit.jobs import cron, job
-from msingi.kit.mail import BadAddress
-from msingi.products.accounts.contract import Person, UserErased, known_people
+from msingi.products.accounts.contract import UserErased, known_people
 from msingi.products.tasks.actions import members, projects, reminders
 from msingi.products.tasks.contract import MemberRemoved, ProjectRemoved, ReminderPastDue
 
 log = structlog.get_logger("tasks")
 
+TOGETHER = 50  # reminders of one transaction
+
 
 @cron("* * * * *")
 async def remind() -> None:
-    """Write the letters whose time has come. Run twice, or at once, it writes each of them once."""
+    """Write the letters whose time has come, many in a transaction. Run twice, or at once, it writes each once."""
     while found := await reminders.due():
         known = await known_people([each.user_id for each in found])
         if known is None:
             log.warning("reminders_wait", reason="accounts is not running here", waiting=len(found))
             return
         people = {each.id: each for each in known}
-        for each in found:
-            await _remind(each.id, people.get(each.user_id))
-
-
-async def _remind(reminder_id: str, person: Person | None) -> None:
-    try:
-        await reminders.send(reminder_id, person)
-    except BadAddress:
-        await reminders.send(reminder_id, None)
+        for start in range(0, len(found), TOGETHER):
+            await reminders.send([each.id for each in found[start : start + TOGETHER]], people)
 
 
 @job(unique=lambda: "now")

@@ -1,7 +1,7 @@
 """What may be read: nothing is fetched without saying who asks, and what they may not see does not exist."""
 
 from asyncio import gather
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -243,6 +243,18 @@ async def reminder(reminder_id: str, seen: SeenTask) -> Reminder:
     if (found.task_id, found.user_id) != (seen.task.id, seen.member.user_id):
         raise NotFound
     return found
+
+
+async def open_among(task_ids: Iterable[str]) -> dict[str, Task]:
+    """Those of these tasks that are open."""
+    found = await tasks.many({"_id": {"$in": sorted(set(task_ids))}, "status": "open"}, limit=0)
+    return {each.id: each for each in found}
+
+
+async def members_among(pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these pairs of a project and a person that are a membership."""
+    wanted = sorted({member_id(*each) for each in pairs})
+    return {(each.project_id, each.user_id) for each in await members.many({"_id": {"$in": wanted}}, limit=0)}
 
 
 async def reminders_on(seen: SeenTask, page: Paging) -> Page[Reminder]:

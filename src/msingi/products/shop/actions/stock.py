@@ -336,9 +336,7 @@ async def _put(variant_id: str, location_id: str, quantity: int, tells: Sequence
 
 async def _keep_location(location_id: str) -> None:
     """Write to a location unseen (its version stays): who removes it, or begins the same stock, meanwhile conflicts."""
-    found = await locations.raw.update_one({"_id": location_id}, {"$inc": {"uses": 1}}, session=db.session())
-    if not found.matched_count:
-        raise NotFound
+    await locations.touch(location_id, "uses")
 
 
 @atomic

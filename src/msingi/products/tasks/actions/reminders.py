@@ -1,15 +1,19 @@
 """Letters that somebody asked for, each written once, at its time."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
-from msingi.kit import db, mail
+from msingi.kit import mail
 from msingi.kit.clock import now
 from msingi.kit.events import emit
+from msingi.kit.mail import BadAddress, Letter
 from msingi.kit.unit import atomic, guarded
 from msingi.products.accounts.contract import Person
 from msingi.products.tasks import queries, rules
 from msingi.products.tasks.contract import ReminderPastDue
-from msingi.products.tasks.models import Reminder, Task, members, reminders, tasks
+from msingi.products.tasks.models import Reminder, Task, reminders, tasks
 from msingi.products.tasks.queries import SeenTask
 from msingi.products.tasks.schemas import NewReminder
 
@@ -29,8 +33,7 @@ async def add(seen: SeenTask, form: NewReminder) -> Reminder:
 
 async def _held(task: Task) -> Task:
     """The task as it is now, written to unseen (its version stays), so that whoever moves `due` meanwhile conflicts."""
-    await tasks.raw.update_one({"_id": task.id}, {"$inc": {"reminders": 1}}, session=db.session())
-    return await tasks.get(task.id)
+    return await tasks.touch(task.id, "reminders")
 
 
 @atomic
@@ -64,30 +67,35 @@ async def due() -> list[Reminder]:
 
 
 @atomic
-async def send(reminder_id: str, person: Person | None) -> None:
-    """Write the letter, and note that it is written: both or neither, so it is written once.
+async def send(reminder_ids: Sequence[str], people: Mapping[str, Person]) -> None:
+    """Write the letters, and note that they are written: all or none, so each is written once.
 
-    Quiet about what is done, gone, or no longer theirs to see; and about people of whom nothing is known.
+    Quiet about what is done, gone, or no longer theirs to see; and about people who are not known, or have no address.
     """
-    reminder = await reminders.find({"_id": reminder_id, "state": "waiting", "at": {"$lte": now()}})
-    if reminder is None:
-        return
-    task = await tasks.find({"_id": reminder.task_id, "status": "open"})
-    sees = await members.exists({"_id": queries.member_id(reminder.project_id, reminder.user_id)})
-    if task is None or not sees or person is None or not person.email:
-        await reminders.change(reminder.id, {"$set": {"state": "dropped"}})
-        return
-    await reminders.change(reminder.id, {"$set": {"state": "sent", "sent_at": now()}})
+    waiting = {"_id": {"$in": list(reminder_ids)}, "state": "waiting", "at": {"$lte": now()}}
+    found = await reminders.many(waiting, limit=0)
+    about = await queries.open_among(each.task_id for each in found)
+    seeing = await queries.members_among((each.project_id, each.user_id) for each in found)
+    written: dict[str, Letter] = {}
+    for each in found:
+        task, person = about.get(each.task_id), people.get(each.user_id)
+        if task and person and person.email and (each.project_id, each.user_id) in seeing:
+            with suppress(BadAddress):
+                written[each.id] = _letter(task, person)
+    await _note(list(written), {"state": "sent", "sent_at": now()})
+    await _note([each.id for each in found if each.id not in written], {"state": "dropped"})
+    await mail.send_all(list(written.values()))
+
+
+def _letter(task: Task, person: Person) -> Letter:
     due = rules.in_words(task.due, task.recurrence.time_zone if task.recurrence else "UTC")
-    await mail.send(
-        "reminder",
-        to=person.email,
-        language=person.language,
-        product="tasks",
-        title=task.title,
-        due=due,
-        task_id=task.id,
-    )
+    said = {"title": task.title, "due": due, "task_id": task.id}
+    return mail.letter("reminder", person.email, language=person.language, product="tasks", **said)
+
+
+async def _note(reminder_ids: Sequence[str], what: Mapping[str, Any]) -> None:
+    if reminder_ids:
+        await reminders.change_many({"_id": {"$in": list(reminder_ids)}}, {"$set": what})
 
 
 @guarded
