@@ -362,11 +362,23 @@ async def _store_unique(product: str, row: JobRow, session: AsyncClientSession |
     return str(there["_id"])
 
 
+class Here:
+    """The runners of this process: they are told without a message. Each says whether it has nothing else to do."""
+
+    def __init__(self) -> None:
+        self.runners: list[Callable[[str], bool]] = []
+
+
 @cache
 def waker(product: str) -> Callable[[], Awaitable[None]]:
-    """What tells the runners that a product has a job. If it does not arrive, they look by themselves each second."""
+    """What tells the runners that a product has a job. If it does not arrive, they look by themselves each second.
+
+    An idle runner of this process takes the job at once, so that the others need not hear of it.
+    """
 
     async def wake() -> None:
+        if any([each(product) for each in state.part(Here).runners]):
+            return
         await breaker.ask(lambda: state.redis().publish(channel(), product), None)
 
     return wake

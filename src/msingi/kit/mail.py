@@ -167,8 +167,23 @@ def _key_of(address: str) -> str:
     return sealing.blind("mail.to", address)
 
 
+class Here:
+    """The sender of letters of this process, if it is one, and whether it rests."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        self.rests = False
+
+
 async def _wake() -> None:
-    """Tell the workers that there is a letter. Whatever keeps this from arriving, their next sweep finds it."""
+    """Tell the workers that there is a letter. Whatever keeps this from arriving, their next sweep finds it.
+
+    One of this process that rests sends it at once, so that the others need not hear of it.
+    """
+    here = state.part(Here)
+    here.wake.set()
+    if here.rests:
+        return
     await breaker.ask(lambda: state.redis().publish(_channel(), b""), 0)
 
 
@@ -241,23 +256,31 @@ async def again(id: str) -> Letter:
 
 async def run() -> None:
     """Send letters until cancelled: at once when one is written, and each few seconds what is due."""
-    wake = asyncio.Event()
+    here = state.part(Here)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_listen(wake))
-        group.create_task(_sweep_for_ever(wake))
+        group.create_task(_listen(here.wake))
+        group.create_task(_sweep_for_ever(here))
 
 
-async def _sweep_for_ever(wake: asyncio.Event) -> None:
+async def _sweep_for_ever(here: Here) -> None:
     while True:
-        wake.clear()
+        here.wake.clear()
         try:
             more = await sweep()
         except PyMongoError:
             log.warning("letters_unreachable", exc_info=True)
             more = False
         if not more:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), SWEEP)
+            await _rest(here)
+
+
+async def _rest(here: Here) -> None:
+    here.rests = True
+    try:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(here.wake.wait(), SWEEP)
+    finally:
+        here.rests = False
 
 
 async def _listen(wake: asyncio.Event) -> None:

@@ -21,7 +21,7 @@ from msingi.kit.clock import now
 from msingi.kit.db import Change, Row, session
 from msingi.kit.errors import Stale
 from msingi.kit.ids import new_id
-from msingi.kit.jobs import LONGEST_ERROR, Cron, JobRow, Runnable, channel, named, put, rows, waker
+from msingi.kit.jobs import LONGEST_ERROR, Cron, Here, JobRow, Runnable, channel, named, put, rows, waker
 from msingi.kit.unit import alone, atomic
 
 log = structlog.get_logger("jobs")
@@ -48,6 +48,8 @@ class Runner:
 
     async def run(self) -> None:
         """Run jobs until `stop` is called, and those under way to their end. If it is cancelled, they are put back."""
+        here = state.part(Here).runners
+        here.append(self._told)
         try:
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(each()) for each in (self._listen, self._beat, self._tick)]
@@ -57,6 +59,7 @@ class Runner:
                     await asyncio.wait(self.running)
                 await drain.end(helpers)
         finally:
+            here.remove(self._told)
             await drain.end(self.running)
 
     def stop(self) -> None:
@@ -115,10 +118,16 @@ class Runner:
             await asyncio.sleep(LOOK)
 
     def _woken(self, message: Row) -> None:
-        product = message["data"].decode() if message["type"] == "message" else ""
-        if product in self.products:
-            self.wanted.add(product)
-            self.wake.set()
+        if message["type"] == "message":
+            self._told(message["data"].decode())
+
+    def _told(self, product: str) -> bool:
+        """There is a job: look for it. Whether nothing else is run here now, so that it begins at once."""
+        if self.stopping or product not in self.products:
+            return False
+        self.wanted.add(product)
+        self.wake.set()
+        return not self.running
 
     async def _beat(self) -> None:
         """Keep our claims, and take away those whose runner has stopped keeping them."""
