@@ -162,6 +162,18 @@ async def sweep_up(event: Spilt) -> None:
         raise ValueError(f"{event.sack} is broken")
 
 
+class Told(Event, frozen=True, tag="mill.told"):
+    of: str
+    seconds: float = 0.0
+
+
+@on(Told, product="bakery")
+async def remember(event: Told) -> None:
+    await once.later(event.of)
+    await loaves.add(Loaf(sack=event.of))
+    await asyncio.sleep(event.seconds)
+
+
 @dataclass(frozen=True)
 class Toy:
     """As much of a manifest as the worker looks at."""
@@ -171,7 +183,7 @@ class Toy:
 
 
 mill = Toy("mill", jobs.Work([leave_trace, low, high, brittle, endless, slow, slow_at_first, once], [turn], []))
-bakery = Toy("bakery", jobs.Work([], [], [bake, mourn, sweep_up]))
+bakery = Toy("bakery", jobs.Work([], [], [bake, mourn, sweep_up, remember]))
 both: Sequence[Toy] = (mill, bakery)
 
 

@@ -2,6 +2,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -178,6 +179,60 @@ async def test_of_reactions_to_one_event_the_one_that_fails_takes_no_other_along
     assert [(row["name"].rpartition(".")[2], row["last_error"]) for row in waiting] == [
         ("sweep_up", "ValueError: rye is broken")
     ]
+
+
+async def test_of_many_events_one_that_fails_takes_no_other_along() -> None:
+    mill.broken.add("rye")
+    told = [Ground(sack=sack).envelope() for sack in ("oats", "rye", "barley")]
+    assert await hearing.deliver_all([events.Due(mill.bake, each) for each in told]) == 2
+    assert await baked() == ["barley", "oats"]
+    assert await events.inbox("bakery").count({}) == 2
+    waiting = [row async for row in state.database("bakery")["jobs"].find()]
+    assert [row["args"][0]["body"] for row in waiting] == [{"sack": "rye", "by": "ann"}]
+
+
+async def test_of_many_events_those_that_came_before_have_no_second_effect() -> None:
+    told = [Ground(sack=sack).envelope() for sack in ("oats", "rye", "barley")]
+    assert await mill.bake.receive(told[1])
+    assert await hearing.deliver_all([events.Due(mill.bake, each) for each in told]) == 2
+    assert await baked() == ["barley", "oats", "rye"]
+
+
+async def test_what_was_taken_twice_since_it_was_not_acknowledged_has_its_effect_once() -> None:
+    """As when a worker dies between the commit and the acknowledgement; and as when the relay carried an event twice."""
+    told = [Ground(sack=sack).envelope() for sack in ("oats", "rye")]
+    entries = [(f"{number}-1".encode(), _carried(each)) for number, each in enumerate([*told, told[0]])]
+    for _ in range(2):
+        await hearing.Hearing("bakery", [mill.bake])._handle(state.redis(), entries)
+    assert await baked() == ["oats", "rye"]
+
+
+def _carried(envelope: Row) -> dict[bytes, bytes]:
+    return {name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in _said(envelope)}
+
+
+def _said(envelope: Row) -> list[tuple[str, Any]]:
+    return list(relay._fields(envelope).items())
+
+
+async def test_many_events_share_a_transaction_and_what_they_ask_for_is_asked_for_once() -> None:
+    due = [events.Due(mill.remember, mill.Told(of="rye").envelope()) for _ in range(8)]
+    assert await hearing.deliver_all(due) == 8
+    (row,) = await jobs.rows("mill").many({})
+    assert row.asked == 1  # and with a transaction for each it would have been asked for eight times
+    assert await baked() == ["rye"] * 8
+
+
+async def test_slow_reactions_are_done_one_by_one_until_they_are_quick_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "QUICK", 1.0)
+    turns = hearing.Turns()
+    slow = [events.Due(mill.remember, mill.Told(of="rye", seconds=0.6).envelope()) for _ in range(2)]
+    assert await turns.deliver(slow) == 2
+    assert turns.most == 1
+    for most in (2, 4):
+        quick = [events.Due(mill.remember, mill.Told(of="rye").envelope()) for _ in range(turns.most)]
+        assert await turns.deliver(quick) == len(quick)
+        assert turns.most == most
 
 
 async def test_a_failing_reaction_holds_up_nobody_and_can_be_run_again() -> None:

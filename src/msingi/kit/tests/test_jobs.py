@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -145,6 +145,20 @@ async def test_of_one_key_asked_for_in_actions_at_once_one_job_waits() -> None:
     assert len(set(ids)) == 1
     await worker.work_off(both)
     assert await traced("once") == ["rye"]
+
+
+async def test_of_one_key_asked_for_again_and_again_in_an_action_one_job_waits_for_the_earliest_time() -> None:
+    at = now() + timedelta(hours=1)
+
+    @unit.atomic
+    async def ask() -> set[str]:
+        asked = {await mill.once.at(at, "rye") for _ in range(3)}
+        return asked | {await mill.once.later("rye"), await mill.once.at(at, "rye")}
+
+    (id,) = await ask()
+    waiting = await row(id)
+    assert waiting.due_at < at
+    assert waiting.asked == 2
 
 
 async def test_what_is_asked_for_while_it_runs_is_run_once_more() -> None:
@@ -301,6 +315,66 @@ async def test_what_is_asked_for_while_it_runs_is_begun_as_soon_as_it_has_run(mo
 
 async def heard_by_somebody() -> bool:
     return bool((await state.redis().pubsub_numsub(jobs.channel()))[0][1])
+
+
+async def test_a_job_that_is_asked_for_while_a_runner_looks_is_begun_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner has looked, and found nothing; then it hears of a job; only then does it know that it found nothing."""
+    monkeypatch.setattr(runner, "LOOK", 60.0)
+    claim, asked = runner.claim, asyncio.Event()
+
+    async def slowly(product: str, free: int, reserve: int = 0) -> runner.Claims:
+        claims = await claim(product, free, reserve)
+        if not asked.is_set():
+            asked.set()
+            await mill.leave_trace.later("rye")
+        return claims
+
+    monkeypatch.setattr(runner, "claim", slowly)
+    async with a_runner():
+        await until(lambda: all_done(1), 10)
+
+
+async def test_a_runner_that_others_were_faster_than_looks_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK", 60.0)
+    taken, lost = runner._taken, asyncio.Event()
+
+    async def too_late(product: str, ids: Sequence[str]) -> Sequence[JobRow]:
+        if lost.is_set():
+            return await taken(product, ids)
+        lost.set()
+        return []
+
+    monkeypatch.setattr(runner, "_taken", too_late)
+    await mill.leave_trace.later("rye")
+    async with a_runner():
+        await until(lambda: all_done(1), 10)
+    assert lost.is_set()
+
+
+async def test_what_is_asked_for_beside_an_idle_runner_needs_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK", 60.0)
+    async with a_runner():
+        await until(heard_by_somebody)
+        monkeypatch.setattr(jobs, "channel", lambda: "nobody listens here")
+        await mill.leave_trace.later("rye")
+        await until(lambda: all_done(1), 10)
+
+
+async def test_what_is_asked_for_beside_a_busy_runner_is_told_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK", 60.0)
+    told: list[str] = []
+    async with a_runner() as busy:
+        await mill.slow.later("rye", 0.5)
+        await until(lambda: mill.traces.exists({"job": "slow began"}))
+        assert len(busy.running) == 1
+        async with state.slow_redis() as redis, redis.pubsub() as heard:
+            await heard.subscribe(jobs.channel())
+            await mill.leave_trace.later("rye")
+            while not told:
+                message = await heard.get_message(timeout=5)
+                assert message is not None
+                told += [message["data"].decode()] if message["type"] == "message" else []
+    assert told == ["mill"]
 
 
 async def test_a_job_whose_wake_was_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

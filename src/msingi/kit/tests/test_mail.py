@@ -291,6 +291,55 @@ async def test_many_workers_send_a_letter_once(posted: state.State, office: Post
     assert results[-1] + results[-2] + results[:-2].count("delivered") == 5  # type: ignore[operator]
 
 
+async def test_many_letters_of_an_inbox_are_claimed_once_and_noted_together(
+    house: state.State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    apply_each = mail.letters.apply_each
+
+    async def counted(changes: Any) -> int:
+        sizes.append(len(changes))
+        return await apply_each(changes)
+
+    monkeypatch.setattr(mail.letters, "apply_each", counted)
+    await write_all(30)
+    assert sum(await asyncio.gather(*(mail.deliver_due() for _ in range(4)))) == 30
+    found = await mail.written()
+    assert {(each.state, each.tries, each.by, each.text[:9]) for each in found} == {("delivered", 1, None, "Hello Bob")}
+    assert len(sizes) <= 4 * 2 + 4  # a claim and a note of each round, and what came while a note was written
+
+
+@atomic
+async def write_all(count: int) -> None:
+    said = {"title": "Hay", "name": "Bob"}
+    await mail.send_all([mail.letter("late", "bob@msingi.test", product="errands", **said) for _ in range(count)])
+
+
+async def test_many_letters_at_once_wait_for_the_commit_too(house: state.State) -> None:
+    @atomic
+    async def write_and_fail() -> None:
+        await write_all(3)
+        raise RuntimeError("the pen broke")
+
+    with pytest.raises(RuntimeError):
+        await write_and_fail()
+    assert await mail.written() == []
+    await write_all(2)
+    assert len(await mail.written_to("bob@msingi.test")) == 2
+
+
+async def test_who_lost_a_claim_notes_nothing(house: state.State) -> None:
+    late = await mail._claim((await write()).id)
+    assert late is not None
+    with clock.shifted(mail.LEASE + timedelta(seconds=1)):
+        taken_over = await mail._claim(late.id)
+        assert taken_over is not None
+        await mail.Notes().write(late, {"state": "dead"})
+        assert (await now_it_is(late)).state == "sending"
+        await mail.Notes().write(taken_over, {"state": "delivered"})
+    assert (await now_it_is(late)).state == "delivered"
+
+
 async def test_a_letter_of_a_killed_worker_is_taken_up_when_its_claim_ends(
     posted: state.State, office: PostOffice
 ) -> None:

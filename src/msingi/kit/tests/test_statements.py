@@ -204,6 +204,62 @@ async def test_what_the_database_refuses_is_told_alike_both_ways(
     assert await hens("old") == 0
 
 
+@pytest.mark.parametrize("short", [True, False])
+async def test_what_is_written_to_many_is_the_same_both_ways(
+    farm: None, monkeypatch: pytest.MonkeyPatch, short: bool
+) -> None:
+    if not short:
+        monkeypatch.setattr(statements, "MOST", 0)
+        close_lanes()
+
+    @atomic
+    async def turn_all() -> tuple[int, int, int, int]:
+        before = await barns.count({})
+        changed = await barns.change_many({"hens": 0}, {"$set": {"hens": 5}})
+        seen = await barns.touch("old", "seen")
+        await barns.remove(await barns.get("new"))
+        return before, changed, seen.version, await barns.remove_many({"hens": 0}) + await barns.count({"hens": 5})
+
+    @atomic
+    async def count_two() -> int:
+        return await barns.count({}, limit=2)
+
+    @atomic
+    async def remove_outdated() -> None:
+        await barns.remove(Barn(id="old", version=77))
+
+    async with unit.alone():
+        wanted = [db.Change(name, {"$inc": {"hens": 0}}, {"hens": 0}) for name in ("old", "new", "nowhere")]
+        assert await barns.apply_each(wanted) == 2
+    await build("third")
+    assert await count_two() == 2
+    assert await turn_all() == (3, 3, 3, 2)
+    with pytest.raises(Stale):
+        await remove_outdated()
+    with pytest.raises(NotFound):
+        await atomic(barns.touch)("nowhere", "seen")
+    assert [(each.id, each.hens) for each in await barns.many({}, sort=[("_id", 1)])] == [("old", 5), ("third", 5)]
+
+
+async def test_who_changes_what_was_touched_conflicts(farm: None) -> None:
+    tries: list[int] = []
+
+    @atomic
+    async def touch_and_wait() -> int:
+        tries.append((await barns.get("old")).hens)
+        if len(tries) == 1:
+            await asyncio.create_task(_outside(hatch("old")))
+        return (await barns.touch("old", "seen")).hens
+
+    assert await touch_and_wait() == 1
+    assert tries == [0, 1]  # the first try saw what was no longer so, and was done again
+
+
+async def _outside(writing: Any) -> None:
+    unit.current.set(None)
+    await writing
+
+
 async def test_many_who_want_the_same_documents_lose_nothing(farm: None) -> None:
     await asyncio.gather(*(move_hens("old", "new") for _ in range(40)), *(hatch("old") for _ in range(40)))
     assert (await hens("old"), await hens("new")) == (0, 40)
@@ -252,6 +308,28 @@ async def test_c1_a_write_whose_answer_is_lost_is_made_once(wire: Wire, times: i
     assert wire.lost == 2 * times
     assert await hens("old") == 1
     assert await barns.count({"_id": "fresh"}) == 1
+
+
+async def test_c1_many_writes_in_one_command_whose_answer_is_lost_are_made_once(wire: Wire) -> None:
+    wire.lose = {b"update": 1}
+    async with unit.alone():
+        assert await barns.apply_each([db.Change(name, {"$inc": {"hens": 1}}) for name in ("old", "new")]) == 2
+    assert wire.lost == 1
+    assert (await hens("old"), await hens("new")) == (1, 1)
+
+
+@pytest.mark.parametrize("command", [b"aggregate", b"update", b"delete"])
+async def test_c1_a_transaction_over_many_that_loses_an_answer_has_its_effect_once(wire: Wire, command: bytes) -> None:
+    @atomic
+    async def hatch_everywhere() -> int:
+        await barns.change_many({"hens": {"$gte": 0}}, {"$inc": {"hens": 1}})
+        await barns.remove_many({"hens": 77})
+        return await barns.count({"hens": 1})
+
+    wire.lose = {command: 1}
+    assert await hatch_everywhere() == 2
+    assert wire.lost == 1
+    assert (await hens("old"), await hens("new")) == (1, 1)
 
 
 @pytest.mark.parametrize("command", [b"findAndModify", b"find", b"commitTransaction"])

@@ -3,14 +3,16 @@
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from msingi.kit import clock, mail, peers
 from msingi.kit.mail import rendered
 from msingi.kit.testing import PEOPLE, Client, World
 from msingi.products.accounts.contract import PEOPLE as QUESTION
-from msingi.products.accounts.contract import UserErased
+from msingi.products.accounts.contract import Person, UserErased
 from msingi.products.tasks import jobs
+from msingi.products.tasks.jobs import TOGETHER
 from msingi.products.tasks.models import members, projects, reminders, tasks
 
 DAILY = {"rule": "FREQ=DAILY", "time_zone": "Africa/Nairobi"}
@@ -41,6 +43,41 @@ async def test_run_at_once_it_is_still_written_once(ann: Client, bob: Client, wo
         written = await letters(world)
     assert len(written) == 9
     assert await reminders.count({"state": "sent"}) == 9
+
+
+async def test_of_many_at_once_each_goes_its_own_way(ann: Client, bob: Client, world: World) -> None:
+    """More than one transaction holds: most are written, what is done is dropped, and nobody's else's is touched."""
+    done = await ann.post("/projects/farm/tasks", title="Count the eggs", expect=201)
+    await bob.post(f"/{done['id']}/reminders", at="2026-02-02T04:30:00Z", expect=201)
+    await bob.put(f"/{done['id']}/completion")
+    for number in range(TOGETHER // 19 + 1):
+        made = await ann.post("/projects/farm/tasks", title=f"Row {number}", expect=201)
+        for _ in range(19):
+            await ann.post(f"/{made['id']}/reminders", at="2026-02-02T04:30:00Z", expect=201)
+    await jobs.remind()
+    written = await letters(world)
+    assert len(written) == 19 * (TOGETHER // 19 + 1) > TOGETHER
+    assert {to for _, to, _ in written} == {"ann@msingi.test"}
+    states = [each["state"] async for each in reminders.raw.find({"at": {"$lte": clock.now()}})]
+    assert (states.count("sent"), states.count("dropped"), states.count("waiting")) == (len(written), 1, 0)
+    assert (await reminders.get("cash")).state == "waiting"
+
+
+async def test_an_address_that_is_none_drops_one_reminder_and_no_other(
+    ann: Client, bob: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in (ann, bob):
+        await client.post("/hay/reminders", at="2026-02-02T04:30:00Z", expect=201)
+    known = jobs.known_people
+
+    async def misspelt(ids: list[str]) -> list[Person] | None:
+        people = await known(ids) or []
+        return [msgspec.structs.replace(each, email="bob" if each.id == "bob" else each.email) for each in people]
+
+    monkeypatch.setattr(jobs, "known_people", misspelt)
+    await jobs.remind()
+    assert [to for _, to, _ in await letters(world)] == ["ann@msingi.test"]
+    assert await reminders.count({"user_id": "bob", "state": "dropped"}) == 1
 
 
 async def test_a_time_that_is_past_is_reminded_of_at_once(ann: Client, world: World) -> None:
