@@ -377,7 +377,8 @@ def waker(product: str) -> Callable[[], Awaitable[None]]:
     """
 
     async def wake() -> None:
-        if any([each(product) for each in state.part(Here).runners]):
+        idle = [each(product) for each in state.part(Here).runners]  # all of them are told
+        if any(idle):
             return
         await breaker.ask(lambda: state.redis().publish(channel(), product), None)
 

@@ -199,7 +199,7 @@ async def test_of_many_events_those_that_came_before_have_no_second_effect() -> 
 
 
 async def test_what_was_taken_twice_since_it_was_not_acknowledged_has_its_effect_once() -> None:
-    """As when a worker dies between the commit and the acknowledgement; and as when the relay carried an event twice."""
+    """As when a worker dies between commit and acknowledgement; and as when the relay carried an event twice."""
     told = [Ground(sack=sack).envelope() for sack in ("oats", "rye")]
     entries = [(f"{number}-1".encode(), _carried(each)) for number, each in enumerate([*told, told[0]])]
     for _ in range(2):

@@ -318,7 +318,7 @@ async def heard_by_somebody() -> bool:
 
 
 async def test_a_job_that_is_asked_for_while_a_runner_looks_is_begun_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner has looked, and found nothing; then it hears of a job; only then does it know that it found nothing."""
+    """The runner looks and finds nothing; it hears of a job; only then does it know that it found nothing."""
     monkeypatch.setattr(runner, "LOOK", 60.0)
     claim, asked = runner.claim, asyncio.Event()
 

@@ -392,6 +392,13 @@ async def test_the_language_falls_back_to_english(house: state.State) -> None:
         await mail.send("unknown", "bob@x.test", product="errands")
 
 
+async def test_a_letter_is_worded_as_its_template_reads_now(house: state.State, tmp_path: Path) -> None:
+    letter = await write()
+    assert mail.rendered(letter).subject == mail.rendered(letter).subject == "Hay is late"
+    (tmp_path / "templates" / "letters" / "late.en.txt").write_text("Subject: {{ title }}!\nHello\n")
+    assert mail.rendered(letter).subject == "Hay!"
+
+
 async def test_a_template_that_fails_kills_the_letter_visibly(house: state.State) -> None:
     letter = await mail.send("broken", "bob@x.test", product="errands")
     assert await mail.deliver(letter.id) == "dead"
