@@ -2,7 +2,8 @@
 
 A product is one consumer group of the Redis stream, its workers share it. What Redis may have lost (it was flushed, it
 came back older than it was, it cut off what a slow product had not read) is read straight from the outboxes, where
-all is kept for a week; the inbox tells what is new.
+all is kept for a week; the inbox tells what is new. Events that are read together are reacted to in one transaction
+(docs/decisions/0019).
 """
 
 import asyncio

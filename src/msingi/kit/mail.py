@@ -2,7 +2,8 @@
 
 Nobody waits for a mail server: `send` stores a row, `run` in the worker claims it, renders it and speaks SMTP. A row is
 claimed by one worker at a time; after a crash it is tried again under the same Message-ID, by which a mail
-server or a reader can tell that it is the same letter.
+server or a reader can tell that it is the same letter. Letters that are due are claimed together and their ends noted
+together (docs/decisions/0019).
 """
 
 import asyncio

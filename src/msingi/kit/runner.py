@@ -1,7 +1,8 @@
 """The runner: claims jobs that are due, runs them, notes what became of them, and asks for what the clock wants.
 
 A claim is a lease: the runner renews it while the job runs, and if it dies another takes the job over. What is noted
-counts only under the claim, so a runner that was given up for dead spoils nothing when it comes back.
+counts only under the claim, so a runner that was given up for dead spoils nothing when it comes back. Of many jobs
+that are due each is claimed by itself, in one command (docs/decisions/0019).
 """
 
 import asyncio

@@ -16,7 +16,8 @@ TOGETHER = 50  # reminders of one transaction
 @cron("* * * * *")
 async def remind() -> None:
     """Write the letters whose time has come, many in a transaction. Run twice, or at once, it writes each once."""
-    while found := await reminders.due():
+    more = True
+    while more and (found := await reminders.due()):
         known = await known_people([each.user_id for each in found])
         if known is None:
             log.warning("reminders_wait", reason="accounts is not running here", waiting=len(found))
@@ -24,6 +25,7 @@ async def remind() -> None:
         people = {each.id: each for each in known}
         for start in range(0, len(found), TOGETHER):
             await reminders.send([each.id for each in found[start : start + TOGETHER]], people)
+        more = len(found) == reminders.AT_ONCE  # what becomes due meanwhile is asked for anew
 
 
 @job(unique=lambda: "now")

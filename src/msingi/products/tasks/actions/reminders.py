@@ -17,6 +17,8 @@ from msingi.products.tasks.models import Reminder, Task, reminders, tasks
 from msingi.products.tasks.queries import SeenTask
 from msingi.products.tasks.schemas import NewReminder
 
+AT_ONCE = 200  # that are looked for together
+
 
 @atomic
 async def add(seen: SeenTask, form: NewReminder) -> Reminder:
@@ -62,8 +64,8 @@ async def hand_on(task: Task, following: Task, due: datetime) -> None:
 
 
 async def due() -> list[Reminder]:
-    """Those whose time has come, the longest waiting first."""
-    return await reminders.many({"state": "waiting", "at": {"$lte": now()}}, sort=[("at", 1)], limit=200)
+    """Those whose time has come, the longest waiting first; AT_ONCE at most."""
+    return await reminders.many({"state": "waiting", "at": {"$lte": now()}}, sort=[("at", 1)], limit=AT_ONCE)
 
 
 @atomic

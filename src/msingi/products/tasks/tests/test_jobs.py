@@ -10,7 +10,7 @@ from msingi.kit import clock, mail, peers
 from msingi.kit.mail import rendered
 from msingi.kit.testing import PEOPLE, Client, World
 from msingi.products.accounts.contract import PEOPLE as QUESTION
-from msingi.products.accounts.contract import Person, UserErased
+from msingi.products.accounts.contract import Person, UserErased, known_people
 from msingi.products.tasks import jobs
 from msingi.products.tasks.jobs import TOGETHER
 from msingi.products.tasks.models import members, projects, reminders, tasks
@@ -68,7 +68,7 @@ async def test_an_address_that_is_none_drops_one_reminder_and_no_other(
 ) -> None:
     for client in (ann, bob):
         await client.post("/hay/reminders", at="2026-02-02T04:30:00Z", expect=201)
-    known = jobs.known_people
+    known = known_people
 
     async def misspelt(ids: list[str]) -> list[Person] | None:
         people = await known(ids) or []
