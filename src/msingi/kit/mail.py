@@ -42,6 +42,7 @@ log = structlog.get_logger("mail")
 
 SWEEP = 5.0  # seconds between two looks for what is due
 CONVERSATION = 20.0  # seconds that one letter may take a mail server
+FAREWELL = 1.0  # seconds that it may take to say goodbye
 LEASE = timedelta(seconds=60)  # how long a claim holds; well above CONVERSATION
 PATIENCE = timedelta(days=3)  # how long a letter that is put off is tried again
 AT_ONCE = 4  # letters that one worker sends at the same time
@@ -306,14 +307,14 @@ async def deliver_due(limit: int = 100) -> int:
     """
     gone = 0
     ids = await _due(limit)
-    while ids:
-        count = AT_ONCE if _is_far() else len(ids)
-        batch, ids = ids[:count], ids[count:]
-        notes = Notes()
-        results = await asyncio.gather(*(_deliver(each, notes) for each in await _claim_all(batch)))
-        gone += results.count("delivered")
-        if "closed" in results:
-            break
+    async with Turn() as turn:
+        while ids:
+            count = AT_ONCE if _is_far() else len(ids)
+            batch, ids = ids[:count], ids[count:]
+            results = await asyncio.gather(*(_deliver(each, turn) for each in await _claim_all(batch)))
+            gone += results.count("delivered")
+            if "closed" in results:
+                break
     return gone
 
 
@@ -341,17 +342,20 @@ async def deliver(letter_id: str) -> Result:
     refused it (5xx), that its template failed, or that PATIENCE ran out.
     """
     letter = await _claim(letter_id)
-    return await _deliver(letter, Notes()) if letter else "not ours"
+    if letter is None:
+        return "not ours"
+    async with Turn() as turn:
+        return await _deliver(letter, turn)
 
 
-async def _deliver(letter: Letter, notes: "Notes") -> Result:
+async def _deliver(letter: Letter, turn: "Turn") -> Result:
     try:
         said = rendered(letter)
     except jinja2.TemplateError as fault:
-        return await _bury(letter, notes, f"template: {fault}")
+        return await _bury(letter, turn, f"template: {fault}")
     if letter.until is not None and letter.until <= now():
-        return await _bury(letter, notes, "too late to be of use")
-    return await (_text if letter.kind == "sms" else _post)(letter, notes, said)
+        return await _bury(letter, turn, "too late to be of use")
+    return await (_text if letter.kind == "sms" else _post)(letter, turn, said)
 
 
 async def _claim(letter_id: str) -> Letter | None:
@@ -380,83 +384,124 @@ def _claiming(by: str) -> tuple[Row, Row]:
     return claim, {"$or": free}
 
 
-async def _post(letter: Letter, notes: "Notes", said: "Said") -> Result:
+async def _post(letter: Letter, turn: "Turn", said: "Said") -> Result:
     url = state.settings().smtp_url
     if not url and not state.settings().production:
-        return await _delivered(letter, notes, said)
+        return await _delivered(letter, turn, said)
     try:
         async with asyncio.timeout(CONVERSATION):
-            await _speak(url, _message(letter, said), letter.to)
+            await turn.speak(url, _message(letter, said), letter.to)
     except aiosmtplib.SMTPResponseException as fault:
-        return await _answered(letter, notes, fault.code, f"{fault.code} {fault.message}", about=type(fault))
+        return await _answered(letter, turn, fault.code, f"{fault.code} {fault.message}", about=type(fault))
     except aiosmtplib.SMTPRecipientsRefused as fault:
         first = fault.recipients[0]
-        return await _answered(letter, notes, first.code, f"{first.code} {first.message}", about=type(first))
+        return await _answered(letter, turn, first.code, f"{first.code} {first.message}", about=type(first))
     except (aiosmtplib.SMTPException, OSError, TimeoutError, ssl.SSLError) as fault:
-        return await _put_off(letter, notes, f"{type(fault).__name__}: {fault}", "closed")
-    return await _delivered(letter, notes, said)
+        return await _put_off(letter, turn, f"{type(fault).__name__}: {fault}", "closed")
+    return await _delivered(letter, turn, said)
 
 
-async def _text(letter: Letter, notes: "Notes", said: "Said") -> Result:
+async def _text(letter: Letter, turn: "Turn", said: "Said") -> Result:
     if not state.settings().sms_url and not state.settings().production:
-        return await _delivered(letter, notes, said)
+        return await _delivered(letter, turn, said)
     try:
         async with asyncio.timeout(CONVERSATION):
             await sms.speak(letter.to, said.text.strip())
     except sms.NotTaken as fault:
         if fault.about == "number":
-            return await _bury(letter, notes, str(fault))
-        return await _put_off(letter, notes, str(fault), "put off")
+            return await _bury(letter, turn, str(fault))
+        return await _put_off(letter, turn, str(fault), "put off")
     except (fetch.Unreachable, fetch.ReplyTooLarge, TimeoutError) as fault:
-        return await _put_off(letter, notes, f"{type(fault).__name__}: {fault}", "put off")
-    return await _delivered(letter, notes, said)
+        return await _put_off(letter, turn, f"{type(fault).__name__}: {fault}", "put off")
+    return await _delivered(letter, turn, said)
 
+
+# How a mail server ends a conversation that has carried letters already: it may take the next one in another.
+HAD_ENOUGH = (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPSenderRefused)
 
 # What a mail server may say of one letter; all else it says of itself or of us, which no letter dies of.
 ABOUT_THE_LETTER = (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError)
 
 
-async def _answered(letter: Letter, notes: "Notes", code: int, fault: str, about: type[Exception]) -> Result:
+async def _answered(letter: Letter, turn: "Turn", code: int, fault: str, about: type[Exception]) -> Result:
     if code == 421 or not issubclass(about, ABOUT_THE_LETTER):
-        return await _put_off(letter, notes, fault, "closed")
-    return await _bury(letter, notes, fault) if code >= 500 else await _put_off(letter, notes, fault, "put off")
+        return await _put_off(letter, turn, fault, "closed")
+    return await _bury(letter, turn, fault) if code >= 500 else await _put_off(letter, turn, fault, "put off")
 
 
-async def _put_off(letter: Letter, notes: "Notes", fault: str, result: Result) -> Result:
+async def _put_off(letter: Letter, turn: "Turn", fault: str, result: Result) -> Result:
     """Try it again later: soon in the first hour, so that it leaves within a minute of the server's return."""
     if now() - letter.created_at > PATIENCE:
-        return await _bury(letter, notes, fault)
+        return await _bury(letter, turn, fault)
     young = now() - letter.created_at < timedelta(hours=1)
     most = 20 if result == "closed" else 40 if young else 900
     wait = min(2.0 ** min(letter.tries, 10), most)
-    await notes.write(letter, {"state": "waiting", "due": now() + timedelta(seconds=wait), "fault": _line(fault)})
+    await turn.note(letter, {"state": "waiting", "due": now() + timedelta(seconds=wait), "fault": _line(fault)})
     log.warning("letter_put_off", letter=letter.id, template=letter.template, tries=letter.tries, wait=wait)
     return result
 
 
-async def _bury(letter: Letter, notes: "Notes", fault: str) -> Result:
-    await notes.write(letter, {"state": "dead", "fault": _line(fault), "ended_at": now()})
+async def _bury(letter: Letter, turn: "Turn", fault: str) -> Result:
+    await turn.note(letter, {"state": "dead", "fault": _line(fault), "ended_at": now()})
     told = _unnamed(fault, letter)
     log.error("letter_died", letter=letter.id, template=letter.template, tries=letter.tries, fault=told)
     return "dead"
 
 
-async def _delivered(letter: Letter, notes: "Notes", said: "Said") -> Result:
+async def _delivered(letter: Letter, turn: "Turn", said: "Said") -> Result:
     kept: dict[str, Any] = {"context": {}} if state.settings().production else {"text": said.text, "html": said.html}
-    await notes.write(letter, {"state": "delivered", "subject": said.subject, "fault": "", "ended_at": now(), **kept})
+    await turn.note(letter, {"state": "delivered", "subject": said.subject, "fault": "", "ended_at": now(), **kept})
     log.info("letter_delivered", letter=letter.id, template=letter.template, tries=letter.tries)
     return "delivered"
 
 
-class Notes:
-    """Notes of what became of letters. Those that come while one command is under way are written in the next."""
+class Turn:
+    """What the letters of one turn share: conversations with the mail server, and notes of what became of them."""
 
     def __init__(self) -> None:
+        self.idle: list[aiosmtplib.SMTP] = []
         self.waiting: list[Change] = []
         self.writing: asyncio.Task[None] | None = None
 
-    async def write(self, letter: Letter, to: dict[str, Any]) -> None:
-        """Note the outcome, unless the claim ran out and another worker holds the letter now. Raises PyMongoError."""
+    async def __aenter__(self) -> "Turn":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await asyncio.gather(*(each.quit() for each in self.idle), return_exceptions=True)
+        for each in self.idle:
+            each.close()
+
+    async def speak(self, url: str, message: EmailMessage, to: str) -> None:
+        """Hand a letter over, in a conversation that has carried others if there is one. Raises what is said."""
+        if self.idle:
+            with suppress(*HAD_ENOUGH):
+                return await self._say(self.idle.pop(), message, to)
+        client = _client(url)
+        try:
+            await client.connect()
+        except BaseException:
+            client.close()
+            raise
+        return await self._say(client, message, to)
+
+    async def _say(self, client: aiosmtplib.SMTP, message: EmailMessage, to: str) -> None:
+        try:
+            await client.send_message(message, sender=parseaddr(message["From"])[1], recipients=[to])
+        except aiosmtplib.SMTPRecipientsRefused:
+            self.idle.append(client)  # what is wrong is wrong with the letter
+            raise
+        except BaseException:
+            client.close()
+            raise
+        self.idle.append(client)
+
+    async def note(self, letter: Letter, to: dict[str, Any]) -> None:
+        """Note the outcome, unless the claim ran out and another worker holds the letter now. Raises PyMongoError.
+
+        Those that come while one command is under way are written in the next.
+        """
         self.waiting.append(Change(letter.id, {"$set": {"lease": None, "by": None, **to}}, {"by": letter.by}))
         if self.writing is None or self.writing.done():
             self.writing = asyncio.create_task(self._write())
@@ -553,11 +598,11 @@ def _message(letter: Letter, said: Said) -> EmailMessage:
     return message
 
 
-async def _speak(url: str, message: EmailMessage, to: str) -> None:
-    """One conversation with the mail server of an address such as `smtps://user:password@host:465`."""
+def _client(url: str) -> aiosmtplib.SMTP:
+    """Who converses with the mail server of an address such as `smtps://user:password@host:465`."""
     server = urlsplit(url)
     secure = server.scheme == "smtps"
-    client = aiosmtplib.SMTP(
+    return aiosmtplib.SMTP(
         hostname=server.hostname or "",
         port=server.port or (465 if secure else 587),
         username=unquote(server.username) if server.username else None,
@@ -566,8 +611,6 @@ async def _speak(url: str, message: EmailMessage, to: str) -> None:
         start_tls=False if secure else None,  # None: whenever the server offers it
         timeout=CONVERSATION,
     )
-    async with client:
-        await client.send_message(message, sender=parseaddr(message["From"])[1], recipients=[to])
 
 
 # ---- the development inbox

@@ -41,12 +41,25 @@ class PostOffice:
         self.taken: list[EmailMessage] = []
         self.to_recipient = self.to_content = ""
         self.delay = 0.0
+        self.most = 1000  # letters to a conversation
+        self.ending = "421 4.7.0 too many letters"  # how it is ended then; if empty, without a word
+        self.carried: dict[Any, int] = {}  # letters of each conversation
         self.controller: Controller | None = None
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         if self.to_recipient:
             return self.to_recipient
         envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        self.carried[session.peer] = self.carried.get(session.peer, 0) + 1
+        if self.carried[session.peer] > self.most:
+            if not self.ending:
+                server.transport.close()
+            return self.ending
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
@@ -291,6 +304,37 @@ async def test_many_workers_send_a_letter_once(posted: state.State, office: Post
     assert results[-1] + results[-2] + results[:-2].count("delivered") == 5  # type: ignore[operator]
 
 
+async def test_a_conversation_with_a_mail_server_carries_one_letter_after_the_other(
+    posted: state.State, office: PostOffice
+) -> None:
+    office.open()
+    await write_all(12)
+    assert await mail.deliver_due() == 12
+    assert sum(office.carried.values()) == len(set(office.ids)) == 12
+    assert len(office.carried) == mail.AT_ONCE
+
+
+@pytest.mark.parametrize("ending", ["421 4.7.0 too many letters", "451 4.7.0 slower", ""])
+async def test_a_mail_server_that_ends_a_conversation_gets_the_next_letter_in_another(
+    posted: state.State, office: PostOffice, ending: str
+) -> None:
+    office.most, office.ending = 2, ending
+    office.open()
+    await write_all(12)
+    assert await mail.deliver_due() == 12
+    assert len(office.ids) == len(set(office.ids)) == 12
+    assert {each.tries for each in await mail.written()} == {1}
+
+
+async def test_a_letter_that_is_refused_does_not_end_the_conversation(posted: state.State, office: PostOffice) -> None:
+    office.to_recipient = "550 5.1.1 no such person"
+    office.open()
+    await write_all(12)
+    assert await mail.deliver_due() == 0
+    assert {each.state for each in await mail.written()} == {"dead"}
+    assert len(office.carried) == mail.AT_ONCE
+
+
 async def test_many_letters_of_an_inbox_are_claimed_once_and_noted_together(
     house: state.State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,9 +378,9 @@ async def test_who_lost_a_claim_notes_nothing(house: state.State) -> None:
     with clock.shifted(mail.LEASE + timedelta(seconds=1)):
         taken_over = await mail._claim(late.id)
         assert taken_over is not None
-        await mail.Notes().write(late, {"state": "dead"})
+        await mail.Turn().note(late, {"state": "dead"})
         assert (await now_it_is(late)).state == "sending"
-        await mail.Notes().write(taken_over, {"state": "delivered"})
+        await mail.Turn().note(taken_over, {"state": "delivered"})
     assert (await now_it_is(late)).state == "delivered"
 
 
