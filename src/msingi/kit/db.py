@@ -230,6 +230,11 @@ class Collection(Generic[D]):
         self._check(where, sort)
         return self.load_all(await self._rows(where, sort, limit))
 
+    async def ids(self, where: Where, *, sort: Sequence[tuple[str, int]] | None = None, limit: int = 1000) -> list[str]:
+        """The ids of at most `limit` documents that fit."""
+        self._check(where, sort)
+        return [row["_id"] for row in await self._rows(where, sort, limit, {"_id": 1})]
+
     async def page(
         self, where: Where, paging: Paging, *, sorts: Iterable[str] = ("-_id",), also: Where | None = None
     ) -> Page[D]:

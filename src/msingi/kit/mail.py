@@ -328,8 +328,7 @@ async def _due(limit: int) -> list[str]:
     at = now()
     waiting = {"state": "waiting", "due": {"$lte": at}}
     abandoned = {"state": "sending", "lease": {"$lte": at}}
-    rows = letters.raw.find({"$or": [waiting, abandoned]}, {"_id": 1}, sort=[("due", 1)], limit=limit)
-    return [row["_id"] async for row in rows]
+    return await letters.ids({"$or": [waiting, abandoned]}, sort=[("due", 1)], limit=limit)
 
 
 Result = Literal["delivered", "put off", "closed", "dead", "not ours"]

@@ -118,6 +118,25 @@ async def test_c3_the_jobs_and_events_of_a_killed_worker_are_done_by_another(sta
     assert took < 30
 
 
+async def test_c3_a_burst_of_events_that_a_kill_cuts_off_has_its_effects_once(start_worker: Start) -> None:
+    """They are reacted to many at a time: those under way are all undone with the worker, and done by the next one."""
+    first = await start_worker()
+    sacks = [f"{number:03d}" for number in range(120)]
+    telling = asyncio.gather(*(mill.grind(sack) for sack in sacks))
+    await until(some_baked)
+    first.kill()
+    first.wait()
+    await telling
+    left = len(sacks) - len(await baked())
+    await start_worker()
+    await until(lambda: is_baked(sacks), 45)
+    print(f"\n{left} of {len(sacks)} were left when it was killed")
+
+
+async def some_baked() -> bool:
+    return bool(await baked())
+
+
 async def all_began(count: int) -> bool:
     return len(set(await traced("slow began"))) == count
 
