@@ -311,7 +311,11 @@ async def deliver_due(limit: int = 100) -> int:
         while ids:
             count = AT_ONCE if _is_far() else len(ids)
             batch, ids = ids[:count], ids[count:]
-            results = await asyncio.gather(*(_deliver(each, turn) for each in await _claim_all(batch)))
+            sending = [_deliver(each, turn) for each in await _claim_all(batch)]
+            results = await asyncio.gather(*sending, return_exceptions=True)
+            for fault in results:  # each has had its end before one that could not be noted ends the turn
+                if isinstance(fault, BaseException):
+                    raise fault
             gone += results.count("delivered")
             if "closed" in results:
                 break
