@@ -32,7 +32,7 @@ def _the_house(place: Place, processes: int) -> Iterator[Running]:
             place.folder / "house",
             place.mongo_url,
             place.redis_url,
-            fresh=True,
+            fresh=True,  # a copy would share its memory with what it was copied from, and nobody counts that one
             MSINGI_DATABASE=place.database,
             MSINGI_ENV="development",
             MSINGI_PROCESSES=str(processes),

@@ -8,8 +8,7 @@ from msingi.console.routes import routes_for
 from msingi.kit import config, observe
 from msingi.kit.app import build
 
-_names = [name.strip() for name in os.environ.get("MSINGI_PRODUCTS", "").split(",") if name.strip()]
-_products = catalog.products(_names or None)
+_products = catalog.products(catalog.wanted(os.environ))
 _kinds: list[type[Any]] = [config.Settings, *(product.settings for product in _products if product.settings)]
 _loaded = config.load_all(_kinds, os.environ)
 _settings: config.Settings = _loaded.pop(config.Settings)

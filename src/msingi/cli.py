@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from msingi import preflight
-from msingi.kit import config, embedded
+from msingi.kit import config, embedded, memory
 from msingi.kit.config import Settings
 from msingi.kit.embedded import CannotStart
 from msingi.supervise import MARK, Asked, Child, Stopped, Supervisor, end_leftovers, mark, run_once
@@ -203,7 +203,9 @@ def serve(products: tuple[str, ...]) -> None:
 @plainly
 def worker() -> None:
     """Run jobs, the clock and the relay of events, until SIGTERM."""
-    settings, products, parts = _house()
+    memory.be_thrifty()
+    with memory.without(*memory.NOT_USED):
+        settings, products, parts = _house()
     import_module("msingi.kit.observe").configure(settings)
     import_module("uvloop").run(import_module("msingi.kit.worker").main(settings, products, parts))
 
@@ -406,9 +408,8 @@ def _description(product: str | None = None) -> dict[str, Any]:
 def _house(names: Sequence[str] = ()) -> tuple[Settings, list[Any], dict[type, Any]]:
     """The settings, the products (those of MSINGI_PRODUCTS if none are named) and the products' settings."""
     catalog = import_module("msingi.catalog")  # it brings every product in: only where they are needed
-    wanted = list(names) or [name.strip() for name in os.environ.get("MSINGI_PRODUCTS", "").split(",") if name.strip()]
     try:
-        products = catalog.products(wanted or None)
+        products = catalog.products(list(names) or catalog.wanted(os.environ))
     except catalog.UnknownProduct as unknown:
         raise CannotStart(str(unknown)) from unknown
     kinds = [Settings, *(product.settings for product in products if product.settings)]

@@ -24,6 +24,7 @@ from msingi.kit import (
     http,
     live,
     mail,
+    memory,
     replies,
     revocation_feed,
     revocations,
@@ -53,7 +54,22 @@ def build(
 ) -> Edge:
     """The application that serves these products. `pages` are routes beside theirs; `more` goes to Litestar."""
     auth.roles_known(products)
-    inner = Litestar(
+    with memory.without("pydantic", "attr", "opentelemetry"):
+        inner = _litestar(settings, products, parts or {}, pages, more)
+    _one_by_one(inner)
+    sockets = live.SocketServer(tokens.identify_token, inner)
+    shown = [each for product in products for each in product.tokens]
+    return Edge(sockets, settings, tokens=shown)
+
+
+def _litestar(
+    settings: Settings,
+    products: Sequence[Product],
+    parts: Mapping[type, Any],
+    pages: Sequence[ControllerRouterHandler],
+    more: Mapping[str, Any],
+) -> Litestar:
+    return Litestar(
         route_handlers=[
             *(route for product in products for route in [product.router(), *product.root_routes]),
             *(live.sse_handler(product.name, product.topics) for product in products if product.topics),
@@ -61,7 +77,7 @@ def build(
             *files.routes,
             *pages,
         ],
-        lifespan=[lambda app: _lifespan(settings, products, parts or {})],
+        lifespan=[lambda app: _lifespan(settings, products, parts)],
         dependencies=http.provided(http.DEPENDENCIES),
         middleware=[Gate(), Limit(), Idempotency()],
         exception_handlers=replies.HANDLERS,
@@ -73,10 +89,6 @@ def build(
         debug=False,
         **more,
     )
-    _one_by_one(inner)
-    sockets = live.SocketServer(tokens.identify_token, inner)
-    shown = [each for product in products for each in product.tokens]
-    return Edge(sockets, settings, tokens=shown)
 
 
 def _one_by_one(inner: Litestar) -> None:
@@ -152,6 +164,7 @@ async def _lifespan(settings: Settings, products: Sequence[Product], parts: Mapp
             revocations.run_watch,
             followed.run_watch,
             live.run_tailer,
+            memory.run_watch,
         ]
         if settings.revocations_url:
             watches.append(revocation_feed.run_watch)

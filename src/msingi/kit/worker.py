@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from msingi.kit import audit_chain, data_keys, drain, files, mail, relay, resealing, state
+from msingi.kit import audit_chain, data_keys, drain, files, mail, memory, relay, resealing, state
 from msingi.kit.config import Settings
 from msingi.kit.events import Hearer, unload_all
 from msingi.kit.hearing import Hearing, catch_up, look_for_gaps
@@ -41,7 +41,7 @@ async def run(products: Sequence[Hearer], stop: asyncio.Event, grace: float = GR
     finishing = [_kept_up(each.run) for each in stoppable]
     stores = [*mail.stores(), *(store for each in products for store in getattr(each, "all_stores", ()))]
     watches = [data_keys.run_watch, relay.run, mail.run, lambda: look_for_gaps(hearings), lambda: resealing.run(stores)]
-    watches += [audit_chain.run, files.run]
+    watches += [audit_chain.run, files.run, memory.run_watch]
     others = [_kept_up(watch) for watch in watches]
     log.info("worker_started", products=[each.name for each in products])
     try:

@@ -3,26 +3,21 @@ verified by their device.
 
 A challenge is never stored: it follows from the secret of the ticket that goes with it, so it lives as long as that
 does, and is used up with it.
+
+The library brings OpenSSL's and X.509's whole vocabulary, 7 MB with what they bring: a process loads it when the first
+passkey comes.
 """
 
 import json
+from base64 import urlsafe_b64decode
 from hashlib import sha256
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-import webauthn
 from msgspec import Struct
-from webauthn.helpers import base64url_to_bytes, options_to_json
-from webauthn.helpers.structs import (
-    AttestationFormat,
-    AuthenticatorSelectionCriteria,
-    AuthenticatorTransport,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from msingi.kit import state
 from msingi.products.accounts import rules
@@ -31,8 +26,8 @@ from msingi.products.accounts.models.people import Account
 from msingi.products.accounts.schemas.factors import Credential, NewCredential
 
 TIMEOUT = 300_000  # milliseconds that a browser waits for the person
-SELF_MADE = (AttestationFormat.NONE, AttestationFormat.PACKED)
-TRANSPORTS = frozenset(each.value for each in AuthenticatorTransport)
+SELF_MADE = ("none", "packed")  # formats of attestation
+TRANSPORTS = frozenset({"usb", "nfc", "ble", "internal", "cable", "hybrid", "smart-card"})
 log = structlog.get_logger("accounts")
 
 
@@ -48,6 +43,8 @@ class Made(Struct, frozen=True):
 
 def options_to_make(account: Account, others: list[Passkey], secret: str) -> dict[str, Any]:
     """What the browser needs to make a passkey that can be found without a name (a discoverable credential)."""
+    webauthn = _library()
+    words = webauthn.helpers.structs
     options = webauthn.generate_registration_options(
         rp_id=_site()[0],
         rp_name="Msingi",
@@ -56,8 +53,9 @@ def options_to_make(account: Account, others: list[Passkey], secret: str) -> dic
         user_display_name=account.name,
         challenge=_challenge(secret),
         timeout=TIMEOUT,
-        authenticator_selection=AuthenticatorSelectionCriteria(
-            resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
+        authenticator_selection=words.AuthenticatorSelectionCriteria(
+            resident_key=words.ResidentKeyRequirement.REQUIRED,
+            user_verification=words.UserVerificationRequirement.REQUIRED,
         ),
         exclude_credentials=[_described(each) for each in others],
     )
@@ -66,12 +64,13 @@ def options_to_make(account: Account, others: list[Passkey], secret: str) -> dic
 
 def options_to_show(passkeys: list[Passkey], secret: str) -> dict[str, Any]:
     """What the browser needs to show one of these passkeys, or any of this site's if none is named."""
+    webauthn = _library()
     options = webauthn.generate_authentication_options(
         rp_id=_site()[0],
         challenge=_challenge(secret),
         timeout=TIMEOUT,
         allow_credentials=[_described(each) for each in passkeys],
-        user_verification=UserVerificationRequirement.REQUIRED,
+        user_verification=webauthn.helpers.structs.UserVerificationRequirement.REQUIRED,
     )
     return _json(options)
 
@@ -80,7 +79,7 @@ def check_made(credential: NewCredential, secret: str) -> Made:
     """The passkey that a browser made. Raises BadPasskey."""
     site, origin = _site()
     try:
-        found = webauthn.verify_registration_response(
+        found = _library().verify_registration_response(
             credential=msgspec.to_builtins(credential),
             expected_challenge=_challenge(secret),
             expected_rp_id=site,
@@ -102,7 +101,7 @@ def check_shown(credential: Credential, passkey: Passkey, secret: str) -> int:
     """The counter that a passkey showed with a good signature; whether it may is for the caller. Raises BadPasskey."""
     site, origin = _site()
     try:
-        found = webauthn.verify_authentication_response(
+        found = _library().verify_authentication_response(
             credential=msgspec.to_builtins(credential),
             expected_challenge=_challenge(secret),
             expected_rp_id=site,
@@ -127,9 +126,15 @@ def handle_of(credential: Credential) -> bytes | None:
     return None if credential.response.userHandle is None else _bytes(credential.response.userHandle)
 
 
+def _library() -> ModuleType:
+    import webauthn  # noqa: PLC0415  (7 MB)
+
+    return webauthn
+
+
 def _bytes(text: str) -> bytes:
     try:
-        return base64url_to_bytes(text)
+        return urlsafe_b64decode(f"{text}===")  # it takes more padding than is needed, not less
     except ValueError:
         raise rules.factors.BadPasskey from None
 
@@ -144,11 +149,12 @@ def _challenge(secret: str) -> bytes:
     return sha256(b"passkey:" + secret.encode("utf-8", "replace")).digest()
 
 
-def _described(passkey: Passkey) -> PublicKeyCredentialDescriptor:
-    transports = [AuthenticatorTransport(each) for each in passkey.transports]
-    return PublicKeyCredentialDescriptor(id=passkey.credential, transports=transports or None)
+def _described(passkey: Passkey) -> Any:
+    words = _library().helpers.structs
+    transports = [words.AuthenticatorTransport(each) for each in passkey.transports]
+    return words.PublicKeyCredentialDescriptor(id=passkey.credential, transports=transports or None)
 
 
 def _json(options: Any) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(options_to_json(options))
+    made: dict[str, Any] = json.loads(_library().options_to_json(options))
     return made

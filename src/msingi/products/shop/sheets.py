@@ -10,10 +10,7 @@ from datetime import date, time
 from typing import Any, Self
 from xml.etree.ElementTree import ParseError
 
-import openpyxl
-import xlsxwriter
 from msgspec import Struct
-from openpyxl.utils.exceptions import InvalidFileException
 
 from msingi.kit.errors import Invalid, UnsupportedMedia
 
@@ -28,7 +25,7 @@ MOST_PARTS = 200
 MOST_WRITTEN = 1_048_576  # rows of an XLSX, as its readers have it
 RUNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # with which a formula may begin
 FAULTS = (
-    *(zipfile.BadZipFile, zlib.error, ParseError, InvalidFileException, struct.error, UserWarning, EOFError, OSError),
+    *(zipfile.BadZipFile, zlib.error, ParseError, struct.error, UserWarning, EOFError, OSError),
     *(KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError, RecursionError),
 )
 
@@ -139,6 +136,9 @@ def unescaped(text: str) -> str:
 
 
 def _xlsx_rows(body: bytes, most: int) -> Iterator[Cells]:
+    import openpyxl  # noqa: PLC0415  (most processes never read one, and it takes 5 MB)
+    from openpyxl.utils.exceptions import InvalidFileException  # noqa: PLC0415
+
     try:
         _check_archive(body, MOST_UNPACKED * max(most // MOST_ROWS // 2, 1))
         book = openpyxl.load_workbook(io.BytesIO(body), read_only=True, keep_links=False)
@@ -149,7 +149,7 @@ def _xlsx_rows(body: bytes, most: int) -> Iterator[Cells]:
                 yield [("", True) if cell.data_type == "f" else (_text(cell.value), False) for cell in row]
         finally:
             book.close()
-    except FAULTS as fault:
+    except (*FAULTS, InvalidFileException) as fault:
         raise BadSheet(reason=f"it is no XLSX that we understand ({type(fault).__name__})") from None
 
 
@@ -185,6 +185,8 @@ class Book:
     """
 
     def __init__(self, file: Any, folder: str) -> None:
+        import xlsxwriter  # noqa: PLC0415  (most processes never write one, and it takes 2 MB)
+
         options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "tmpdir": folder}
         self.book = xlsxwriter.Workbook(file, options)
         self.sheet = self.book.add_worksheet()

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 import msgspec
-from icalendar import Todo, vRecur
 
 from msingi.kit.clock import now
 from msingi.products.tasks import queries
@@ -92,11 +91,13 @@ def _cell(value: object) -> str:
 async def _ics(seen: SeenProject) -> AsyncIterator[bytes]:
     yield b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Msingi//Tasks//EN\r\n"
     async for batch in _batches(seen.project.id):
-        yield b"".join(_todo(task).to_ical() for task in batch)
+        yield b"".join(_todo(task) for task in batch)
     yield b"END:VCALENDAR\r\n"
 
 
-def _todo(task: Task) -> Todo:
+def _todo(task: Task) -> bytes:
+    from icalendar import Todo, vRecur  # noqa: PLC0415  (most processes never write one, and it takes 2 MB)
+
     todo = Todo()
     todo.add("uid", task.id)
     todo.add("dtstamp", task.updated_at)
@@ -114,4 +115,4 @@ def _todo(task: Task) -> Todo:
         todo.add("rrule", vRecur.from_ical(task.recurrence.rule))
     if task.completed_at:
         todo.add("completed", task.completed_at)
-    return todo
+    return bytes(todo.to_ical())

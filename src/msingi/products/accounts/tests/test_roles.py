@@ -78,7 +78,7 @@ async def test_a11_topics_are_looked_at_again_when_roles_change(
     lost = asyncio.Event()
 
     class Ear(hub.Listener):
-        async def lose(self, topic: str) -> None:
+        def lose(self, topic: str) -> None:
             lost.set()
 
     here, ear = state.part(hub.Hub), Ear(actors.Actor(id="bob", roles=frozenset({"user", "helper"})))

@@ -9,7 +9,7 @@ import zxingcpp
 from msgspec.structs import replace
 
 from msingi.kit.payments.models import Payment, Refund
-from msingi.products.shop import paper as drawing
+from msingi.products.shop import drawing
 from msingi.products.shop.models.catalogue import Words
 from msingi.products.shop.models.credit_notes import CreditNote
 from msingi.products.shop.models.orders import (

@@ -1,0 +1,80 @@
+"""What a process keeps of the machine's memory: libraries it does not use, and what a load leaves behind.
+
+Measured with all products, on glibc: what is loaded, and what a load of 1,000 sockets, uploads and sign-ins left in one
+web process, is in docs/decisions/0020.
+"""
+
+import asyncio
+import ctypes
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Libraries of ours look for these, would load them whole, and do without: other ways of doing what the house does
+# its own way (calling out, tracing, colours), or of what it never does. `make dev` and other programs install them.
+NOT_USED = (
+    "aiohttp",  # of engineio, for clients; so are the next two
+    "requests",  # of stripe too, which calls through kit.fetch
+    "websocket",
+    "pycurl",  # of stripe
+    "rich",  # of structlog, for people who read logs in colour; of httpx, for its command line
+    "pygments",  # of httpx, as above
+    "pydantic",  # of Litestar, which asks again when it builds; so is the next
+    "attr",
+    "opentelemetry",  # of redis, for its own metrics; kit.observe loads it where traces are wanted
+    "pymongo.pyopenssl_context",  # for PyMongo's blocking client alone: the asynchronous one cannot use it
+)
+LARGE = 128 * 1024  # bytes: from here on a piece has pages of its own, which go back when it is freed
+ARENAS = 2
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # as malloc.h has them
+LOOKS_EVERY = 1.0  # seconds
+BUSY, QUIET = 0.2, 0.02  # of a core: what counts as a load, and as its end
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Let an import of these fail meanwhile, unless they are loaded already."""
+    kept_out = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(kept_out))  # None is how Python itself says that there is no such module
+    try:
+        yield
+    finally:
+        for name in kept_out:
+            del sys.modules[name]
+
+
+def be_thrifty() -> None:
+    """Let freed memory go back to the system, and threads share what is kept; before there are threads.
+
+    glibc gives large pieces pages of their own, but no longer once one of that size was freed: after the first password
+    19 MiB stay for the next, after the first socket 128 KiB a socket; and each thread gets a heap of its own.
+    """
+    if libc := _libc():
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
+        libc.mallopt(M_ARENA_MAX, ARENAS)
+
+
+def give_back() -> None:
+    """Return to the system what is free in between: a few ms, in which nobody else allocates."""
+    if libc := _libc():
+        libc.malloc_trim(0)
+
+
+async def run_watch() -> None:
+    """Give back what a load left behind, once, when it is over."""
+    loaded, before = False, time.process_time()
+    while True:
+        await asyncio.sleep(LOOKS_EVERY)
+        used, before = (time.process_time() - before) / LOOKS_EVERY, time.process_time()
+        if used > BUSY:
+            loaded = True
+        elif loaded and used < QUIET:
+            give_back()
+            loaded = False
+
+
+def _libc() -> ctypes.CDLL | None:
+    """The C library, if it is glibc."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
