@@ -46,13 +46,14 @@ class Kept:
         cores = meter.idle_cores(entrant.pids)
         if cores > IDLE:
             self.idle.append(f"{entrant.stack.title} uses {cores:.0%} of a core while nobody asks it")
-        self.memory[processes, name] = Taken(name, processes, meter.megabytes(running.pids), 0.0)
+        self.memory[processes, name] = Taken(name, processes, meter.megabytes(running.pids, running.worker_pids), 0.0)
 
     def load(self, entrant: Entrant, processes: int) -> None:
         """What it takes after all that was asked."""
         name, running = entrant.stack.name, entrant.running
         at_rest = self.memory[processes, name].at_rest
-        loaded, workers = meter.megabytes(running.pids), meter.megabytes(running.worker_pids)
+        workers = meter.megabytes(running.worker_pids)
+        loaded = meter.megabytes(running.pids, running.worker_pids)
         self.memory[processes, name] = Taken(name, processes, at_rest, loaded, workers)
 
     # ---- of a round

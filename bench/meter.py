@@ -36,9 +36,10 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return total
 
 
-def megabytes(pids: Sequence[int]) -> float:
-    """Their memory (PSS): a page that several processes share counts once, in parts."""
-    return sum(_pss(each.pid) for each in family(pids)) / 1024
+def megabytes(pids: Sequence[int], without: Sequence[int] = ()) -> float:
+    """Their memory (PSS): a page that several processes share counts once, in parts. Some may count elsewhere."""
+    elsewhere = {each.pid for each in family(without)}
+    return sum(_pss(each.pid) for each in family(pids) if each.pid not in elsewhere) / 1024
 
 
 def _pss(pid: int) -> int:

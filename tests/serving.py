@@ -90,11 +90,12 @@ class Served:
     # ---- its processes
 
     def start(self, part: str) -> None:
-        """Start `web` or `worker`; its output goes to `<folder>/<part>.log`."""
-        command = cli.granian(self.settings) if part == "web" else cli.ours("worker")
+        """Start `web` or `worker`, or `house`, which is both; its output goes to `<folder>/<part>.log`."""
+        commands = {"web": cli.granian(self.settings), "worker": cli.ours("worker")}
+        command = commands.get(part) or cli.house("--logs", str(self.folder))
         with open(self.folder / f"{part}.log", "ab") as output:
             self.running[part] = self._begun(command, output)
-        if part == "web":
+        if part != "worker":
             wait_until(self.is_ready, 60)
 
     def prepare(self) -> None:
@@ -138,8 +139,13 @@ class Served:
         children = psutil.Process(self.running["web"].pid).children()
         return [each.pid for each in children if "resource_tracker" not in " ".join(_command(each))]
 
+    def copies(self) -> dict[str, int]:
+        """The process ids of the `web` server and the `worker` that a house keeps."""
+        children = psutil.Process(self.running["house"].pid).children()
+        return {each.name().removeprefix("msingi "): each.pid for each in children}
+
     def is_ready(self) -> bool:
-        assert self.running["web"].poll() is None, self.logs()
+        assert all(each.poll() is None for part, each in self.running.items() if part != "worker"), self.logs()
         return _answers(f"{self.url}/ready")
 
     def logs(self) -> str:

@@ -32,6 +32,7 @@ def _the_house(place: Place, processes: int) -> Iterator[Running]:
             place.folder / "house",
             place.mongo_url,
             place.redis_url,
+            parts=["house"],
             fresh=True,  # a copy would share its memory with what it was copied from, and nobody counts that one
             MSINGI_DATABASE=place.database,
             MSINGI_ENV="development",
@@ -47,9 +48,9 @@ def _the_house(place: Place, processes: int) -> Iterator[Running]:
             raise CannotStart(f"the house does not come up: {reason}") from reason
         yield Running(
             url=served.url,
-            pids=[served.running["web"].pid],
+            pids=[served.running["house"].pid],
             versions=_versions(),
-            worker_pids=[served.running["worker"].pid],
+            worker_pids=[served.copies()["worker"]],
             stack="msingi",
             place=place,
             tasks_in=f"{place.database}_tasks",

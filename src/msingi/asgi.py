@@ -8,10 +8,10 @@ from msingi.console.routes import routes_for
 from msingi.kit import config, observe
 from msingi.kit.app import build
 
-_products = catalog.products(catalog.wanted(os.environ))
-_kinds: list[type[Any]] = [config.Settings, *(product.settings for product in _products if product.settings)]
-_loaded = config.load_all(_kinds, os.environ)
-_settings: config.Settings = _loaded.pop(config.Settings)
-observe.configure(_settings)
+products = catalog.products(catalog.wanted(os.environ))
+_kinds: list[type[Any]] = [config.Settings, *(product.settings for product in products if product.settings)]
+parts = config.load_all(_kinds, os.environ)
+settings: config.Settings = parts.pop(config.Settings)
+observe.configure(settings)
 
-app = build(_settings, _products, parts=_loaded, pages=routes_for(_products))
+app = build(settings, products, parts=parts, pages=routes_for(products))

@@ -66,7 +66,7 @@ def up(products: tuple[str, ...], folder: Path) -> None:
     supervisor = Supervisor(narrator.say, asked)
     try:
         environment, settings, password = _surroundings(products, folder.resolve())
-        _bring_up(supervisor, folder.resolve(), environment, settings)
+        _bring_up(supervisor, folder.resolve(), environment, settings, narrator.began)
         click.echo(welcome(settings, password, folder))
         supervisor.keep()
     except Stopped:
@@ -79,8 +79,8 @@ def up(products: tuple[str, ...], folder: Path) -> None:
 class Narrator:
     """Says what happens, each line with the seconds since the beginning."""
 
-    def __init__(self) -> None:
-        self.began = time.monotonic()
+    def __init__(self, began: float | None = None) -> None:
+        self.began = time.monotonic() if began is None else began
 
     def say(self, text: str) -> None:
         click.echo(f"{time.monotonic() - self.began:6.1f} s  {text}")
@@ -106,7 +106,9 @@ def _surroundings(products: Sequence[str], folder: Path) -> tuple[dict[str, str]
     return environment, settings, password
 
 
-def _bring_up(supervisor: Supervisor, folder: Path, environment: dict[str, str], settings: Settings) -> None:
+def _bring_up(
+    supervisor: Supervisor, folder: Path, environment: dict[str, str], settings: Settings, began: float
+) -> None:
     say, asked = supervisor.say, supervisor.asked
     left = end_leftovers(folder)
     if left:
@@ -119,10 +121,21 @@ def _bring_up(supervisor: Supervisor, folder: Path, environment: dict[str, str],
     run_once(Child("preparation", ours("prepare", "--demo"), environment, folder / "prepare.log"), asked)
     say("starting the web server and the worker")
     environment.setdefault("PROMETHEUS_MULTIPROC_DIR", str(_emptied(folder / "metrics")))
-    supervisor.start(Child("web server", granian(settings), environment, folder / "web.log"))
-    supervisor.start(Child("worker", ours("worker"), environment, folder / "worker.log"))
+    for child in _web_and_worker(folder, environment, settings, began):
+        supervisor.start(child)
     supervisor.wait_ready(settings.host, settings.port)
     say("ready")
+
+
+def _web_and_worker(folder: Path, environment: dict[str, str], settings: Settings, began: float) -> list[Child]:
+    """As copies of one process that keeps them, where there are such; else each by itself."""
+    if sys.platform == "linux":
+        command = house("--logs", str(folder), "--began", str(began))
+        return [Child("house", command, environment, folder / "house.log", aloud=True)]
+    return [
+        Child("web server", granian(settings), environment, folder / "web.log"),
+        Child("worker", ours("worker"), environment, folder / "worker.log"),
+    ]
 
 
 def _sandbox(supervisor: Supervisor, folder: Path, environment: dict[str, str], settings: Settings) -> None:
@@ -207,6 +220,11 @@ def worker() -> None:
     with memory.without(*memory.NOT_USED):
         settings, products, parts = _house()
     import_module("msingi.kit.observe").configure(settings)
+    work(settings, products, parts)
+
+
+def work(settings: Settings, products: Sequence[Any], parts: Mapping[type, Any]) -> None:
+    """Be a worker of these products, until SIGTERM."""
     import_module("uvloop").run(import_module("msingi.kit.worker").main(settings, products, parts))
 
 
@@ -420,6 +438,11 @@ def _house(names: Sequence[str] = ()) -> tuple[Settings, list[Any], dict[type, A
 def ours(*arguments: str) -> list[str]:
     """A command of this very program, in a process of its own."""
     return [sys.executable, "-m", "msingi.cli", *arguments]
+
+
+def house(*arguments: str) -> list[str]:
+    """The command line of a web server and a worker that share what they load; only where there is Linux."""
+    return [sys.executable, "-m", "msingi.house", *arguments]
 
 
 def granian(settings: Settings) -> list[str]:

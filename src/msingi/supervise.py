@@ -1,15 +1,19 @@
 """Keeping a house alive: its processes are started, started again when they die, and stopped in order."""
 
+import ctypes
 import http.client
 import os
 import signal
 import subprocess
+import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from msingi.kit.embedded import CannotStart, Servers
 
@@ -22,6 +26,7 @@ STOPPED_WITHIN = 20.0
 REMINDED_EVERY = 3.0  # seconds: a process that was just being born may have missed the first SIGTERM
 LOG_BYTES = 10 * 2**20
 MARK = "MSINGI_SUPERVISOR"
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # as prctl.h has them
 
 
 class Stopped(Exception):
@@ -53,7 +58,8 @@ class Child:
     command: Sequence[str]
     environment: Mapping[str, str]
     log: Path
-    process: "subprocess.Popen[bytes] | None" = None
+    aloud: bool = False  # what it says goes where its supervisor's words go; what goes wrong is in its log
+    process: "subprocess.Popen[bytes] | Forked | None" = None
     failures: int = 0
     started: float = 0.0
     due: float | None = None
@@ -63,15 +69,19 @@ class Child:
             if self.log.stat().st_size > LOG_BYTES:
                 os.replace(self.log, self.log.with_suffix(".log.before"))
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603  (no shell, and no argument from outside)
-                list(self.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(self.environment),
-                start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops them in order
-            )
+            self.process = self.begun(log)
         self.started, self.due = time.monotonic(), None
+
+    def begun(self, log: IO[bytes]) -> "subprocess.Popen[bytes] | Forked":
+        """Its process, which has just begun, and writes to `log`."""
+        return subprocess.Popen(  # noqa: S603  (no shell, and no argument from outside)
+            list(self.command),
+            stdin=subprocess.DEVNULL,
+            stdout=None if self.aloud else log,
+            stderr=log,
+            env=dict(self.environment),
+            start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops them in order
+        )
 
     def ending(self) -> str | None:
         """How it ended; None while it runs."""
@@ -90,6 +100,92 @@ class Child:
         with suppress(ProcessLookupError):
             if self.process:
                 os.killpg(self.process.pid, number)
+
+
+@dataclass
+class Copy(Child):
+    """One that begins as a copy of this very process, and shares what that has loaded; it ends with this one."""
+
+    work: Callable[[], object] = lambda: None
+
+    def begun(self, log: IO[bytes]) -> "Forked":
+        return Forked(self.work, log, f"msingi {self.name.split()[0]}")
+
+
+class Forked:
+    """A copy of this process that does some work and ends: what is used of a `subprocess.Popen`.
+
+    Its parent may have one thread, no connections, and no files that a copy may not write to.
+    """
+
+    def __init__(self, work: Callable[[], object], output: IO[bytes], name: str) -> None:
+        self.returncode: int | None = None
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                _become(name, output, parent)
+                work()
+                code = 0
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            except BaseException:  # noqa: BLE001  (as Python itself would: what is above is not for this process)
+                traceback.print_exc()
+            finally:
+                for stream in (sys.stdout, sys.stderr):
+                    with suppress(OSError, ValueError):
+                        stream.flush()
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        """Its exit code, or minus the signal that ended it; None while it runs."""
+        if self.returncode is None:
+            self._look(os.WNOHANG)
+        return self.returncode
+
+    def wait(self) -> int:
+        """Wait for its end."""
+        if self.returncode is None:
+            self._look(0)
+        assert self.returncode is not None  # noqa: S101  (it has ended)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def _look(self, how: int) -> None:
+        pid, status = os.waitpid(self.pid, how)
+        if pid:
+            self.returncode = os.waitstatus_to_exitcode(status)
+
+
+def _become(name: str, output: IO[bytes], parent: int) -> None:
+    """Be a process of one's own: in a session of its own, quiet towards the terminal, deaf to no signal."""
+    os.setsid()
+    end_with_parent(parent)
+    if os.getppid() != parent:  # it ended just before
+        os._exit(1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    _prctl(PR_SET_NAME, name.encode()[:15])
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the system kill this process when the one that made it ends: it would keep the port from the next."""
+    if os.getppid() == parent:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: "int | bytes") -> None:
+    """Only Linux has it, and only there are copies made."""
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 class Supervisor:

@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import os
 from importlib import import_module
 
 from granian import cli
@@ -16,15 +17,28 @@ def main() -> None:
     shares the memory of what was loaded. Nothing may be open at that moment: threads and connections do not live on
     in a copy. The kit opens them in the application's lifespan.
     """
+    load()
+    serve()
+
+
+def load() -> None:
+    """Import and build all that this process, or copies of it, need, in as little memory as it takes."""
     memory.be_thrifty()
+    with memory.without(*memory.NOT_USED):
+        import_module("msingi.kit.app")
+        catalog = import_module("msingi.catalog")
+        catalog.products(catalog.wanted(os.environ))
+    for name in ("msingi.asgi", "msingi.kit.worker", "uvloop", "granian.server"):
+        import_module(name)
+    gc.collect()
+    memory.give_back()
+    gc.freeze()  # else the first collection writes to every page, and nothing stays shared
+
+
+def serve() -> None:
+    """Be Granian's command, by `sys.argv`."""
     if "fork" in multiprocessing.get_all_start_methods():  # from Python 3.14 on it has to be asked for
         multiprocessing.set_start_method("fork")
-        with memory.without(*memory.NOT_USED):
-            import_module("msingi.kit.app")
-            import_module("msingi.catalog").products(catalog.wanted(os.environ))
-        import_module("msingi.asgi")
-        gc.collect()
-        gc.freeze()  # else the first collection writes to every page, and nothing stays shared
     cli.cli(auto_envvar_prefix="GRANIAN")
 
 

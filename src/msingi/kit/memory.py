@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Libraries of ours look for these, would load them whole, and do without: other ways of doing what the house does
 # its own way (calling out, tracing, colours), or of what it never does. `make dev` and other programs install them.
@@ -36,7 +37,8 @@ BUSY, QUIET = 0.2, 0.02  # of a core: what counts as a load, and as its end
 def without(*names: str) -> Iterator[None]:
     """Let an import of these fail meanwhile, unless they are loaded already."""
     kept_out = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(kept_out))  # None is how Python itself says that there is no such module
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(kept_out))  # None is how Python itself says that there is no such module
     try:
         yield
     finally:
