@@ -30,7 +30,6 @@ def load() -> None:
         catalog.products(catalog.wanted(os.environ))
     for name in ("msingi.asgi", "msingi.kit.worker", "uvloop", "granian.server"):
         import_module(name)
-    gc.collect()
     memory.give_back()
     gc.freeze()  # else the first collection writes to every page, and nothing stays shared
 

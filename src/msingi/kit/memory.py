@@ -6,6 +6,7 @@ web process, is in docs/decisions/0020.
 
 import asyncio
 import ctypes
+import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -58,7 +59,12 @@ def be_thrifty() -> None:
 
 
 def give_back() -> None:
-    """Return to the system what is free in between: a few ms, in which nobody else allocates."""
+    """Return to the system what nobody needs any more: some ms, in which nothing else happens.
+
+    Python looks for garbage that holds itself when enough was made anew. After a load nothing is, and what a closed
+    socket leaves is such garbage: it holds the 128 KiB that the server had for reading from it.
+    """
+    gc.collect()
     if libc := _libc():
         libc.malloc_trim(0)
 
