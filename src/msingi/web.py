@@ -5,8 +5,6 @@ import multiprocessing
 import os
 from importlib import import_module
 
-from granian import cli
-
 from msingi.kit import memory
 
 
@@ -28,7 +26,7 @@ def load() -> None:
         import_module("msingi.kit.app")
         catalog = import_module("msingi.catalog")
         catalog.products(catalog.wanted(os.environ))
-    for name in ("msingi.asgi", "msingi.kit.worker", "uvloop", "granian.server"):
+    for name in ("msingi.asgi", "msingi.kit.worker", "uvloop", "granian.cli", "anyio._backends._asyncio"):
         import_module(name)
     memory.give_back()
     gc.freeze()  # else the first collection writes to every page, and nothing stays shared
@@ -38,7 +36,7 @@ def serve() -> None:
     """Be Granian's command, by `sys.argv`."""
     if "fork" in multiprocessing.get_all_start_methods():  # from Python 3.14 on it has to be asked for
         multiprocessing.set_start_method("fork")
-    cli.cli(auto_envvar_prefix="GRANIAN")
+    import_module("granian.cli").cli(auto_envvar_prefix="GRANIAN")
 
 
 if __name__ == "__main__":

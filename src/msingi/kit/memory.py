@@ -7,6 +7,7 @@ web process, is in docs/decisions/0020.
 import asyncio
 import ctypes
 import gc
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -29,9 +30,11 @@ NOT_USED = (
 )
 LARGE = 128 * 1024  # bytes: from here on a piece has pages of its own, which go back when it is freed
 ARENAS = 2
+SERVERS_HEAP = ("_RJEM_MALLOC_CONF", f"narenas:{ARENAS},dirty_decay_ms:1000,muzzy_decay_ms:0")  # Granian's jemalloc
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # as malloc.h has them
 LOOKS_EVERY = 1.0  # seconds
-BUSY, QUIET = 0.2, 0.02  # of a core: what counts as a load, and as its end
+QUIET = 0.03  # of a core: what counts as no load
+WORKED = 0.3  # seconds of the processor after which there may be something to give back
 
 
 @contextmanager
@@ -53,6 +56,7 @@ def be_thrifty() -> None:
     glibc gives large pieces pages of their own, but no longer once one of that size was freed: after the first password
     19 MiB stay for the next, after the first socket 128 KiB a socket; and each thread gets a heap of its own.
     """
+    os.environ.setdefault(*SERVERS_HEAP)
     if libc := _libc():
         libc.mallopt(M_MMAP_THRESHOLD, LARGE)
         libc.mallopt(M_ARENA_MAX, ARENAS)
@@ -70,16 +74,14 @@ def give_back() -> None:
 
 
 async def run_watch() -> None:
-    """Give back what a load left behind, once, when it is over."""
-    loaded, before = False, time.process_time()
+    """Give back what a load left behind, when it is over; and now and then what is left by work that is none."""
+    given_back = before = time.process_time()
     while True:
         await asyncio.sleep(LOOKS_EVERY)
         used, before = (time.process_time() - before) / LOOKS_EVERY, time.process_time()
-        if used > BUSY:
-            loaded = True
-        elif loaded and used < QUIET:
+        if used < QUIET and before - given_back > WORKED:
             give_back()
-            loaded = False
+            given_back = time.process_time()
 
 
 def _libc() -> ctypes.CDLL | None:
