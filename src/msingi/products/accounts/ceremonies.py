@@ -113,7 +113,7 @@ def check_shown(credential: Credential, passkey: Passkey, secret: str) -> int:
     except Exception:  # as above
         log.info("passkey_refused", step="show", passkey=passkey.id, exc_info=True)
         raise rules.factors.BadPasskey from None
-    return found.new_sign_count
+    return int(found.new_sign_count)
 
 
 def id_of(credential: Credential) -> bytes:
