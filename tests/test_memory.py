@@ -12,6 +12,8 @@ import psutil
 import pytest
 from tests.serving import Served, own_databases, serving, wait_until
 
+from msingi import cli, supervise
+
 # What draws papers, reads and writes sheets and calendars, knows passkeys; and what libraries of ours would load only
 # because something else installed it.
 LATER = ("fpdf", "fontTools", "uharfbuzz", "openpyxl", "xlsxwriter", "icalendar", "webauthn", "OpenSSL", "PIL")
@@ -66,3 +68,35 @@ def test_processes_share_most_of_what_they_hold_and_a_crowd_at_the_door_leaves_l
         for client in crowd.map(lambda _: house.sign_in("bob"), range(24)):
             client.close()
     wait_until(lambda: web.memory_full_info().uss < before + 8 * MEGABYTE, 20)  # 19 MiB for one password
+
+
+@linux
+def test_one_command_serves_and_works_says_all_and_stops_both_in_order(tmp_path: Path) -> None:
+    own = own_databases(24)
+    with serving(tmp_path / "planted", **own, parts=[]) as planted, open(tmp_path / "said", "wb") as said:
+        command = cli.ours("serve", "--worker")
+        process = subprocess.Popen(command, env=planted.environ, stdout=said, stderr=said, start_new_session=True)
+        try:
+            wait_until(lambda: supervise.answers("127.0.0.1", planted.settings.port), 60)
+            wait_until(lambda: b"worker_started" in (tmp_path / "said").read_bytes(), 30)
+            copies = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+        told = (tmp_path / "said").read_text()
+        steps = [told.index(each) for each in ("stopping the web server", "web_stopped", "stopping the worker")]
+        assert steps == sorted(steps)
+        assert "worker_stopped" in told
+        assert len(copies) == 3  # the server, its process, the worker
+        wait_until(lambda: not any(each.is_running() for each in copies), 10)
+
+
+@linux
+def test_a_house_that_is_killed_takes_its_processes_along(house: Served) -> None:
+    copies = psutil.Process(house.running["house"].pid).children(recursive=True)
+    house.running["house"].kill()
+    wait_until(lambda: not any(each.is_running() and each.status() != "zombie" for each in copies), 10)
+    assert len(copies) == 3
+    assert not supervise.answers("127.0.0.1", house.settings.port)

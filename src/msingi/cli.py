@@ -131,7 +131,7 @@ def _web_and_worker(folder: Path, environment: dict[str, str], settings: Setting
     """As copies of one process that keeps them, where there are such; else each by itself."""
     if sys.platform == "linux":
         command = house("--logs", str(folder), "--began", str(began))
-        return [Child("house", command, environment, folder / "house.log", aloud=True)]
+        return [Child("house", command, environment, folder / "house.log", aloud=True, keeps=2)]
     return [
         Child("web server", granian(settings), environment, folder / "web.log"),
         Child("worker", ours("worker"), environment, folder / "worker.log"),
@@ -201,14 +201,17 @@ def welcome(settings: Settings, password: str, folder: Path) -> str:
 
 @main.command()
 @click.argument("products", nargs=-1)
+@click.option("--worker", "with_worker", is_flag=True, help="A worker too, which shares its memory; on Linux.")
 @plainly
-def serve(products: tuple[str, ...]) -> None:
+def serve(products: tuple[str, ...], with_worker: bool) -> None:
     """Run the web server alone, of some PRODUCTS or of all; its databases come from the environment."""
+    if with_worker and sys.platform != "linux":
+        raise CannotStart("Here a web server and a worker share nothing: start `msingi worker` beside.")
     settings = config.load(Settings, os.environ)
     preflight.check_port(settings.host, settings.port)
     if products:
         os.environ["MSINGI_PRODUCTS"] = ",".join(products)
-    command = granian(settings)
+    command = house() if with_worker else granian(settings)
     os.execv(command[0], command)  # noqa: S606  (no shell; the server takes this process's place and its signals)
 
 

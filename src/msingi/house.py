@@ -6,7 +6,7 @@ milliseconds, also in the place of one that died. Where they run apart, `msingi 
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from msingi.supervise import Asked, Copy, Stopped, Supervisor, end_with_parent
 
 
 @click.command()
-@click.option("--logs", type=click.Path(path_type=Path), default=".", help="The folder of web.log and worker.log.")
+@click.option("--logs", type=click.Path(path_type=Path), help="A folder for web.log and worker.log; else all is said.")
 @click.option("--began", type=float, help="When those who read what it says began to count, by the monotonic clock.")
-def main(logs: Path, began: float | None) -> None:
+def main(logs: Path | None, began: float | None) -> None:
     """Keep a web server and a worker alive until SIGTERM or SIGINT."""
     asked, settings = Asked(), config.load(config.Settings, os.environ)
     web.load()
@@ -39,12 +39,14 @@ def main(logs: Path, began: float | None) -> None:
         supervisor.stop()
 
 
-def copies(logs: Path) -> Sequence[Copy]:
+def copies(logs: Path | None) -> Sequence[Copy]:
     """What is copied, in the order of its start."""
-    return (
-        Copy("web server", (), {}, logs / "web.log", work=_serve),
-        Copy("worker", (), {}, logs / "worker.log", work=_work),
-    )
+    return _copy("web server", logs, _serve), _copy("worker", logs, _work)
+
+
+def _copy(name: str, logs: Path | None, work: Callable[[], object]) -> Copy:
+    log = logs / f"{name.split()[0]}.log" if logs else Path(os.devnull)
+    return Copy(name, (), {}, log, aloud=logs is None, work=work)
 
 
 def _serve() -> None:

@@ -59,6 +59,7 @@ class Child:
     environment: Mapping[str, str]
     log: Path
     aloud: bool = False  # what it says goes where its supervisor's words go; what goes wrong is in its log
+    keeps: int = 0  # so many others, which it stops in turn; to be told twice means to it what it means to us: at once
     process: "subprocess.Popen[bytes] | Forked | None" = None
     failures: int = 0
     started: float = 0.0
@@ -109,7 +110,7 @@ class Copy(Child):
     work: Callable[[], object] = lambda: None
 
     def begun(self, log: IO[bytes]) -> "Forked":
-        return Forked(self.work, log, f"msingi {self.name.split()[0]}")
+        return Forked(self.work, None if self.aloud else log, f"msingi {self.name.split()[0]}")
 
 
 class Forked:
@@ -118,7 +119,7 @@ class Forked:
     Its parent may have one thread, no connections, and no files that a copy may not write to.
     """
 
-    def __init__(self, work: Callable[[], object], output: IO[bytes], name: str) -> None:
+    def __init__(self, work: Callable[[], object], output: IO[bytes] | None, name: str) -> None:
         self.returncode: int | None = None
         parent = os.getpid()
         self.pid = os.fork()
@@ -162,7 +163,7 @@ class Forked:
             self.returncode = os.waitstatus_to_exitcode(status)
 
 
-def _become(name: str, output: IO[bytes], parent: int) -> None:
+def _become(name: str, output: IO[bytes] | None, parent: int) -> None:
     """Be a process of one's own: in a session of its own, quiet towards the terminal, deaf to no signal."""
     os.setsid()
     end_with_parent(parent)
@@ -172,8 +173,9 @@ def _become(name: str, output: IO[bytes], parent: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    os.dup2(output.fileno(), 1)
-    os.dup2(output.fileno(), 2)
+    if output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     _prctl(PR_SET_NAME, name.encode()[:15])
 
 
@@ -255,7 +257,8 @@ class Supervisor:
             child.failures = 0 if now - child.started > STEADY else child.failures + 1
             wait = min(FIRST_WAIT * 2 ** max(0, child.failures - 1), LONGEST_WAIT)
             child.due = now + wait
-            self.say(f"{child.name} died ({ending}); starting it again in {wait:g} s, see {child.log}")
+            where = "" if child.aloud else f", see {child.log}"
+            self.say(f"{child.name} died ({ending}); starting it again in {wait:g} s{where}")
         elif now >= child.due:
             child.start()
             self.say(f"{child.name} started again")
@@ -267,8 +270,9 @@ class Supervisor:
         self.say(f"stopping the {child.name}")
         child.signal(signal.SIGTERM)
         began = reminded = time.monotonic()
-        while not child.ending() and time.monotonic() - began < STOPPED_WITHIN and self.asked.times < 2:
-            if time.monotonic() - reminded > REMINDED_EVERY:
+        patience = STOPPED_WITHIN * max(1, child.keeps) + child.keeps  # a second for each to be killed
+        while not child.ending() and time.monotonic() - began < patience and self.asked.times < 2:
+            if not child.keeps and time.monotonic() - reminded > REMINDED_EVERY:
                 child.signal_all(signal.SIGTERM)
                 reminded = time.monotonic()
             time.sleep(0.05)

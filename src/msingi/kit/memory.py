@@ -28,10 +28,8 @@ NOT_USED = (
     "opentelemetry",  # of redis, for its own metrics; kit.observe loads it where traces are wanted
     "pymongo.pyopenssl_context",  # for PyMongo's blocking client alone: the asynchronous one cannot use it
 )
-LARGE = 128 * 1024  # bytes: from here on a piece has pages of its own, which go back when it is freed
-ARENAS = 2
-SERVERS_HEAP = ("_RJEM_MALLOC_CONF", f"narenas:{ARENAS},dirty_decay_ms:1000,muzzy_decay_ms:0")  # Granian's jemalloc
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # as malloc.h has them
+SERVERS_HEAP = ("_RJEM_MALLOC_CONF", "dirty_decay_ms:1000,muzzy_decay_ms:0")  # Granian's jemalloc
+M_ARENA_MAX = -8  # as malloc.h has it
 LOOKS_EVERY = 1.0  # seconds
 QUIET = 0.03  # of a core: what counts as no load
 WORKED = 0.3  # seconds of the processor after which there may be something to give back
@@ -51,15 +49,14 @@ def without(*names: str) -> Iterator[None]:
 
 
 def be_thrifty() -> None:
-    """Let freed memory go back to the system, and threads share what is kept; before there are threads.
+    """Let threads share one heap, from which all that is free can be given back; before there are threads.
 
-    glibc gives large pieces pages of their own, but no longer once one of that size was freed: after the first password
-    19 MiB stay for the next, after the first socket 128 KiB a socket; and each thread gets a heap of its own.
+    glibc gives each thread a heap of its own, and keeps what is free at its end: after a password 19 MiB. Pages of
+    their own for large pieces would go back by themselves, but cost a sign-in a third more of the processor.
     """
     os.environ.setdefault(*SERVERS_HEAP)
     if libc := _libc():
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
-        libc.mallopt(M_ARENA_MAX, ARENAS)
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
