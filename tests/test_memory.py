@@ -73,7 +73,10 @@ def test_processes_share_most_of_what_they_hold_and_a_crowd_at_the_door_leaves_l
 @linux
 def test_one_command_serves_and_works_says_all_and_stops_both_in_order(tmp_path: Path) -> None:
     own = own_databases(24)
-    with serving(tmp_path / "planted", **own, parts=[]) as planted, open(tmp_path / "said", "wb") as said:
+    with (
+        serving(tmp_path / "house", **own, parts=[], MSINGI_PROCESSES="1") as planted,
+        open(tmp_path / "said", "wb") as said,
+    ):
         command = cli.ours("serve", "--worker")
         process = subprocess.Popen(command, env=planted.environ, stdout=said, stderr=said, start_new_session=True)
         try:
