@@ -1,6 +1,6 @@
 """The web server and the worker of one machine: copies of one process that loaded the application, and keeps them.
 
-By itself each of them loads the same 75 MB. As copies they share what they do not write to; a copy begins in
+By itself each of them loads the same 87 MB. As copies they share what they do not write to; a copy begins in
 milliseconds, also in the place of one that died. Where they run apart, `msingi serve` and `msingi worker` start each.
 """
 
