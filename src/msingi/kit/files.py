@@ -11,11 +11,11 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import obstore
 import puremagic
@@ -62,6 +62,7 @@ PRIVATE = "private"  # where those are that no address leads to
 PRIVATE_NAME = re.compile(r"[a-z]+(/[A-Za-z0-9_-]{1,100})+(\.[a-z0-9]{1,5})?")
 HEAD = 4096  # bytes in which a type shows itself
 PIECE = 256 * 1024  # bytes that are sent, or read, at a time
+TOGETHER = 2**20  # bytes of an arriving file that are stored at a time
 DISK_BUFFER, S3_BUFFER = 2**20, 5 * 2**20  # S3 takes no smaller part, save for the last
 MOST_ARRIVING = 32  # uploads that a process takes in at the same time
 MOST_PARTS = 16
@@ -212,14 +213,23 @@ def _readable() -> Iterator[None]:
 
 
 class Writing:
-    """A file on its way into a temporary object."""
+    """A file on its way into a temporary object.
+
+    Pieces are stored together, a megabyte at a time: on a disk by ourselves, with the hashing, in one thread, since
+    obstore's copies and threads cost about as much as all else that an upload does (docs/decisions/0021).
+    """
 
     def __init__(self, kinds: Collection[str], limit: int) -> None:
         self.kinds, self.limit = kinds, limit
         self.place = f"{ARRIVING}/{new_id()}"
         self.kind, self.size, self.hash = "", 0, hashlib.sha256()
-        self.head = b""
-        self.writer: Any = None
+        self.held: list[bytes] = []
+        self.held_size = 0
+        folder = storage().folder
+        self.path = folder / self.place if folder else None
+        self.file: BinaryIO | None = None  # where it goes on a disk
+        self.writer: Any = None  # and in a bucket
+        self.storing: asyncio.Future[None] | None = None
         self.whole = False
 
     async def write(self, piece: bytes) -> None:
@@ -227,48 +237,92 @@ class Writing:
         self.size += len(piece)
         if self.size > self.limit:
             raise TooLarge(limit=self.limit)
-        self.hash.update(piece)
-        if self.writer is not None:
-            await self.writer.write(piece)
-            return
-        self.head += piece
-        if len(self.head) >= HEAD:
-            await self._begin()
+        self.held.append(piece)
+        self.held_size += len(piece)
+        if not self.kind and self.size >= HEAD:
+            self._judge()
+        if self.held_size >= TOGETHER:
+            await self._store()
 
     async def close(self) -> None:
         """That was all."""
         if not self.size:
             raise FileMissing
-        if self.writer is None:
-            await self._begin()
-        await self.writer.close()
+        if not self.kind:
+            self._judge()
+        await self._store(last=True)
         self.whole = True
 
-    async def _begin(self) -> None:
-        self.kind = kind_of(self.head[:HEAD])
+    def _judge(self) -> None:
+        self.kind = kind_of(b"".join(self.held)[:HEAD])
         if self.kind not in self.kinds:
             raise UnsupportedMedia(wanted=", ".join(self.kinds))
+
+    async def _store(self, last: bool = False) -> None:
+        pieces, self.held, self.held_size = self.held, [], 0
+        if self.path is None:
+            await self._send(pieces, last)
+            return
+        # Shielded: a thread cannot be called back, and what it makes is only removed when it has made it.
+        self.storing = asyncio.ensure_future(asyncio.to_thread(self._put, self.path, pieces, last))
+        await asyncio.shield(self.storing)
+
+    def _put(self, path: Path, pieces: Sequence[bytes], last: bool) -> None:
+        try:
+            if self.file is None:
+                self.file = _created(path)
+            for piece in pieces:
+                self.hash.update(piece)
+                self.file.write(piece)
+            if last:
+                self.file.close()
+        except OSError as error:
+            raise _unreachable(error) from error
+
+    async def _send(self, pieces: Sequence[bytes], last: bool) -> None:
         there = storage()
-        self.writer = obstore.open_writer_async(
-            there.store,
-            self.place,
-            buffer_size=there.buffer,
-            max_concurrency=2,
-            attributes=there.attributes(self.kind),
-        )
-        await self.writer.write(self.head)
+        if self.writer is None:
+            self.writer = obstore.open_writer_async(
+                there.store,
+                self.place,
+                buffer_size=there.buffer,
+                max_concurrency=2,
+                attributes=there.attributes(self.kind),
+            )
+        for piece in pieces:
+            self.hash.update(piece)
+            await self.writer.write(piece)
+        if last:
+            await self.writer.close()
 
     async def clear_away(self) -> None:
         """Remove what is left of it, if anything. Shielded: who goes away in the middle leaves nothing either."""
-        if self.writer is not None:
+        if self.writer is not None or self.storing is not None:
             await asyncio.shield(asyncio.ensure_future(self._clear()))
 
     async def _clear(self) -> None:
         with suppress(BaseError, OSError):  # if that fails the sweep removes it
-            if self.whole:
+            if self.storing is not None:
+                await asyncio.wait([self.storing])
+                await asyncio.to_thread(self._unlink)
+            elif self.whole:
                 await obstore.delete_async(storage().store, self.place)
             else:
                 await self.writer.__aexit__(RuntimeError, RuntimeError("not wanted"), None)
+
+    def _unlink(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+        if self.file is not None:
+            self.file.close()  # last, since it may have bytes to write for which there is no room
+
+
+def _created(path: Path) -> BinaryIO:
+    try:
+        return open(path, "xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "xb")
 
 
 def kind_of(head: bytes) -> str:
@@ -394,7 +448,7 @@ async def sweep(after: timedelta = LEFT_AFTER) -> int:
 
 
 def _sweep_folder(folder: Path, before: float) -> int:
-    """Of a killed process its half-written files stay too, whose names (`…#1`) the store does not list."""
+    """Of a killed process what it made itself stays half-written, under names (`…#1`) that the store does not list."""
     left = [each for each in folder.glob("*") if each.stat().st_mtime < before]
     for each in left:
         each.unlink(missing_ok=True)
@@ -433,8 +487,12 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except BaseError as error:
-        log.warning("files_unreachable", error=type(error).__name__, told=str(error)[:200])
-        raise Busy(retry_after=2) from error
+        raise _unreachable(error) from error
+
+
+def _unreachable(error: Exception) -> Problem:
+    log.warning("files_unreachable", error=type(error).__name__, told=str(error)[:200])
+    return Busy(retry_after=2)
 
 
 # ---- what is handed out

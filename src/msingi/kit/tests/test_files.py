@@ -5,11 +5,12 @@ import hashlib
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ import pytest_asyncio
 
 from msingi.kit import files, state
 from msingi.kit.errors import NotFound
+from msingi.kit.files import HEAD
 from msingi.kit.testing import test_settings
 from msingi.kit.tests.served import Server, read_until_silence, serving, wait_until
 
@@ -162,6 +164,16 @@ def test_c2_a_killed_process_leaves_a_temporary_object_and_no_file(tmp_path: Pat
         assert read_until_silence(connection) == (b"", True)
     assert len(left(tmp_path)) == 1
     assert kept(tmp_path) == set()
+
+
+def test_a_disk_that_fails_is_a_reason_to_come_again(tmp_path: Path) -> None:
+    with serving(environ(tmp_path), app=APP) as server, server.client() as client:
+        (tmp_path / "arriving").write_bytes(b"not a folder")
+        reply = client.post("/shelf", content=PNG * 100)
+        assert (reply.status_code, reply.json()["code"], reply.headers["retry-after"]) == (503, "busy", "2")
+        (tmp_path / "arriving").unlink()
+        assert client.post("/shelf", content=PNG * 100).status_code == 201
+    assert kept(tmp_path) == {name_of(PNG * 100, "png")}
 
 
 @pytest.mark.parametrize("route", ["/broken", "/reports"])
@@ -439,6 +451,56 @@ async def test_a_file_that_a_failure_cut_short_is_written_again(here: Path) -> N
     (here / "files" / file.name).write_bytes(b"")
     await files.put(b"whole", "text/plain")
     assert (here / "files" / file.name).read_bytes() == b"whole"
+
+
+async def test_who_leaves_while_a_thread_still_writes_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created, began, go_on = files._created, threading.Event(), threading.Event()
+    made: list[BinaryIO] = []
+
+    def slowly(path: Path) -> BinaryIO:
+        began.set()
+        go_on.wait(10)
+        made.append(created(path))
+        return made[0]
+
+    monkeypatch.setattr(files, "_created", slowly)
+    writing = files.Writing(["image/png"], 60 * MEGABYTE)
+    upload = asyncio.create_task(writing.write(PNG + b"x" * 2 * MEGABYTE))
+    await asyncio.to_thread(began.wait, 10)
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    clearing = asyncio.create_task(writing.clear_away())
+    await asyncio.sleep(0)
+    clearing.cancel()  # whoever waits for this may go too
+    go_on.set()
+    await asyncio.wait([clearing])
+    await until(lambda: bool(made) and left(here) == [])
+
+
+async def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("pieces", [[1], [HEAD - 1, 1], [HEAD, 3 * MEGABYTE, 1], [1] * (HEAD + 9), [5 * MEGABYTE]])
+async def test_what_arrives_is_whole_however_it_is_cut(here: Path, pieces: list[int]) -> None:
+    sent = os.urandom(sum(pieces))
+    writing = files.Writing([files.OTHER, "text/plain"], 60 * MEGABYTE)
+    at = 0
+    for size in pieces:
+        await writing.write(sent[at : at + size])
+        at += size
+    await writing.close()
+    arrival = files.Arrival(writing.place, writing.kind, writing.size, writing.hash.hexdigest())
+    assert arrival.digest == hashlib.sha256(sent).hexdigest()
+    assert b"".join([piece async for piece in arrival.read()]) == sent
+    await writing.clear_away()
+    assert left(here) == []
 
 
 async def test_c2_what_was_left_behind_is_swept_when_it_is_old(here: Path) -> None:
