@@ -28,6 +28,7 @@ from msingi.kit.errors import AlreadyExists, Invalid, NotFound, Problem, Stale
 from msingi.kit.ids import new_id
 from msingi.kit.mongo_schema import schema_of
 from msingi.kit.sealed_fields import SEALED, Sealed
+from msingi.kit.shown import shown
 
 __all__ = [
     "SEALED",
@@ -105,6 +106,7 @@ class Form(Struct, kw_only=True, forbid_unknown_fields=True):
 D = TypeVar("D", bound=Doc)
 T = TypeVar("T")
 V = TypeVar("V")
+W = TypeVar("W", bound=View)
 
 
 class Paging(Struct, frozen=True):
@@ -243,6 +245,29 @@ class Collection(Generic[D]):
         The cursor holds the sorted value and the id of the last item, so that pages neither repeat nor skip
         what was there all along, whatever is inserted between them. Raises BadSort, BadCursor.
         """
+        rows, following = await self._page(where, paging, sorts, also)
+        return Page(self.load_all(rows), following)
+
+    async def page_of(
+        self,
+        view: type[W],
+        where: Where,
+        paging: Paging,
+        *,
+        sorts: Iterable[str] = ("-_id",),
+        also: Where | None = None,
+    ) -> Page[W]:
+        """As `page`, of views that show nothing but what is stored: the rest is neither sent nor read.
+
+        Raises TypeError for another view.
+        """
+        rows, following = await self._page(where, paging, sorts, also, shown(self.kind, view).fields)
+        return Page(self.show_all(view, rows), following)
+
+    async def _page(
+        self, where: Where, paging: Paging, sorts: Iterable[str], also: Where | None, fields: Row | None = None
+    ) -> tuple[list[Row], str | None]:
+        """The rows of a page, and the cursor of the one that follows."""
         sorts = list(sorts)
         key, way = _order(paging.sort, sorts)
         if self._seals:
@@ -253,11 +278,10 @@ class Collection(Generic[D]):
             where = {"$and": [where, also]}
         self._check(where)
         order = [(key, way)] if key == "_id" else [(key, way), ("_id", way)]
-        rows = await self._rows(where, order, paging.limit + 1)
+        rows = await self._rows(where, order, paging.limit + 1, fields and {**fields, key: 1})
         more = len(rows) > paging.limit
         del rows[paging.limit :]
-        following = _cursor(rows[-1], key, way) if more else None
-        return Page(self.load_all(rows), following)
+        return rows, _cursor(rows[-1], key, way) if more else None
 
     async def each(self, where: Where, *, sort: Sequence[tuple[str, int]] | None = None) -> AsyncIterator[D]:
         """All that fit, one after the other, holding neither them all nor, between them, the process."""
@@ -479,10 +503,17 @@ class Collection(Generic[D]):
 
     def load_all(self, rows: list[Row]) -> list[D]:
         """Many rows at once."""
+        return msgspec.convert(self._opened(rows), self._many)
+
+    def show_all(self, view: type[W], rows: list[Row]) -> list[W]:
+        """Many rows as views that show nothing but what is stored; `shown(…).fields` are the fields that they need."""
+        return shown(self.kind, view).read(self._opened(rows))
+
+    def _opened(self, rows: list[Row]) -> list[Row]:
         if self._seals:
             for row in rows:
                 self.sealed.open(row, self._store)
-        return msgspec.convert(rows, self._many)
+        return rows
 
     def seal(self, id: str, name: str, value: Any) -> bytes:
         """A value of a sealed field as it is kept, for writes by `raw`."""

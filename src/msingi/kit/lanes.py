@@ -1,4 +1,5 @@
-"""Plain reads at the price of the wire: `find`, spoken over connections that PyMongo opened and vouched for.
+"""Plain reads at the price of the wire: `find`, and `aggregate` where few rows come of it, spoken over connections that
+PyMongo opened and vouched for.
 
 PyMongo's asyncio driver spends 110 of the 140 µs that a `find_one` costs on what a plain read does not need: sessions,
 server selection, cursors, a task for each message (measured: docs/decisions/0011). So PyMongo opens a connection to the
@@ -50,13 +51,23 @@ async def find(
     fields: Row | None = None,
 ) -> list[Row] | None:
     """The rows that fit, or None if they have to be asked for the ordinary way."""
+    return await _answered(collection, asking(collection, where, sort, limit, fields))
+
+
+async def aggregate(collection: AsyncCollection[Row], pipeline: Sequence[Row], most: int) -> list[Row] | None:
+    """The rows of an aggregation that reads, at most so many; None if they have to be asked for the ordinary way."""
+    asked = {"aggregate": collection.name, "pipeline": list(pipeline), "cursor": {"batchSize": most + 1}}
+    return await _answered(collection, {**asked, "$db": collection.database.name})
+
+
+async def _answered(collection: AsyncCollection[Row], command: Row) -> list[Row] | None:
     lanes = state.part(Lanes)
     if collection.read_preference.mode != PRIMARY:
         return None
     lane = lanes.free() or await lanes.open()
     if lane is None:
         return None
-    reply = await lane.ask(asking(collection, where, sort, limit, fields))
+    reply = await lane.ask(command)
     if reply is not None and reply.get("code") in NO_PRIMARY:
         lane.give_up()  # or each read would ask there in vain first
     return rows_of(reply) if reply is not None else None

@@ -9,11 +9,27 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TypeVar
 
-from msingi.kit.db import BadCursor, Collection, Doc, Page, Paging, Where, is_storable, packed, session, unpacked
+from msingi.kit import lanes
+from msingi.kit.db import (
+    BadCursor,
+    Collection,
+    Doc,
+    Page,
+    Paging,
+    Row,
+    View,
+    Where,
+    is_storable,
+    packed,
+    session,
+    unpacked,
+)
+from msingi.kit.shown import shown
 
 MOST_WORDS = 5000  # of one document that count
 LONGEST = 64  # letters of a word that count
 D = TypeVar("D", bound=Doc)
+W = TypeVar("W", bound=View)
 _word = re.compile(r"\w+(?:['’ʼ]\w+)*")
 
 
@@ -43,16 +59,37 @@ async def best_first(store: Collection[D], where: Where, words: Sequence[str], p
 
     Raises BadCursor.
     """
+    rows, following = await _best(store, where, words, paging, field)
+    return Page(store.load_all(rows), following)
+
+
+async def best_of(
+    view: type[W], store: Collection[D], where: Where, words: Sequence[str], paging: Paging, field: str
+) -> Page[W]:
+    """The same as views that show nothing but what is stored: the words themselves are then not sent."""
+    rows, following = await _best(store, where, words, paging, field, shown(store.kind, view).fields)
+    return Page(store.show_all(view, rows), following)
+
+
+async def _best(
+    store: Collection[D], where: Where, words: Sequence[str], paging: Paging, field: str, fields: Row | None = None
+) -> tuple[list[Row], str | None]:
+    """The rows of a page, and the cursor of the one that follows."""
     score = {"$size": {"$setIntersection": [f"${field}", {"$literal": list(words)}]}}
     pipeline: list[Where] = [{"$match": where}, {"$set": {"score": score}}]
     if paging.after is not None:
         best, last = place_of(paging.after)
         pipeline.append({"$match": {"$or": [{"score": {"$lt": best}}, {"score": best, "_id": {"$lt": last}}]}})
     pipeline += [{"$sort": {"score": -1, "_id": -1}}, {"$limit": paging.limit + 1}]
-    rows = await (await store.raw.aggregate(pipeline, session=session())).to_list()
-    items = [store.load(row) for row in rows[: paging.limit]]
+    if fields:
+        pipeline.append({"$project": {**fields, "score": 1}})
+    inside = session()
+    rows = await lanes.aggregate(store.raw, pipeline, paging.limit + 1) if inside is None else None
+    if rows is None:
+        rows = await (await store.raw.aggregate(pipeline, session=inside)).to_list()
     more = len(rows) > paging.limit
-    return Page(items, cursor_at(rows[paging.limit - 1]["score"], items[-1].id) if more else None)
+    del rows[paging.limit :]
+    return rows, cursor_at(rows[-1]["score"], rows[-1]["_id"]) if more else None
 
 
 def cursor_at(score: int, id: str) -> str:

@@ -58,6 +58,26 @@ async def test_a_lane_brings_the_rows_that_pymongo_brings(
     assert found is not None
 
 
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        [{"$match": {"kind": "b"}}, {"$sort": {"size": -1}}, {"$limit": 20}],
+        [{"$group": {"_id": "$kind", "most": {"$max": "$at"}}}, {"$sort": {"_id": 1}}],
+        [{"$match": {"kind": "nobody"}}],
+    ],
+)
+async def test_a_lane_brings_what_an_aggregation_brings(rows: Any, pipeline: Any) -> None:
+    found = await lanes.aggregate(rows, pipeline, 20)
+    assert found == await (await rows.aggregate(pipeline)).to_list()
+    assert found is not None
+
+
+async def test_an_aggregation_that_is_wrong_or_longer_than_was_said_is_left_to_pymongo(rows: Any) -> None:
+    assert await lanes.aggregate(rows, [{"$nonsense": 1}], 20) is None
+    assert await lanes.aggregate(rows, [{"$match": {"size": {1, 2}}}], 20) is None
+    assert await lanes.aggregate(rows, [{"$limit": 30}], 20) is None
+
+
 async def test_many_at_once_share_a_few_lanes_and_everybody_gets_their_own(rows: Any) -> None:
     found = await asyncio.gather(*(lanes.find(rows, {"_id": f"{n % 300:04}"}, limit=1) for n in range(900)))
     opened = state.part(lanes.Lanes).lanes

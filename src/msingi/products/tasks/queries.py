@@ -9,7 +9,7 @@ import msgspec
 from msingi.kit.auth import Actor
 from msingi.kit.db import Page, Paging, Where
 from msingi.kit.errors import NotFound
-from msingi.kit.search import best_first, words_of
+from msingi.kit.search import best_of, words_of
 from msingi.products.accounts.contract import known_people
 from msingi.products.tasks import rules
 from msingi.products.tasks.models import (
@@ -26,7 +26,7 @@ from msingi.products.tasks.models import (
     reminders,
     tasks,
 )
-from msingi.products.tasks.schemas import MemberView, ProjectView, RelationsView, TaskLine
+from msingi.products.tasks.schemas import MemberView, ProjectView, RelationsView, TaskLine, TaskView
 
 SORTS = ("position", "-created_at", "updated_at", "due", "priority", "title")
 NEWEST = ("-created_at", *(sort for sort in SORTS if sort != "-created_at"))
@@ -105,29 +105,29 @@ async def all_members(project_id: str) -> list[Member]:
 # ---- tasks
 
 
-async def tasks_of(here: Member, actor: Actor, where: Where, text: str, page: Paging) -> Page[Task]:
+async def tasks_of(here: Member, actor: Actor, where: Where, text: str, page: Paging) -> Page[TaskView]:
     """A page of one project's tasks."""
     return await _tasks({"project_id": here.project_id}, _meant(where, actor), text, page, SORTS)
 
 
-async def own_tasks(actor: Actor, where: Where, text: str, page: Paging) -> Page[Task]:
+async def own_tasks(actor: Actor, where: Where, text: str, page: Paging) -> Page[TaskView]:
     """A page of the tasks of all the actor's projects."""
     seen = {"project_id": {"$in": list(await roles(actor))}}
     return await _tasks(seen, _meant(where, actor), text, page, NEWEST)
 
 
-async def _tasks(seen: Where, where: Where, text: str, page: Paging, sorts: Sequence[str]) -> Page[Task]:
+async def _tasks(seen: Where, where: Where, text: str, page: Paging, sorts: Sequence[str]) -> Page[TaskView]:
     wanted = {"$and": [seen, where]} if where else seen
     if not text.strip():
-        return await tasks.page(wanted, page, sorts=sorts)
+        return await tasks.page_of(TaskView, wanted, page, sorts=sorts)
     words = words_of(text)
     if not words:
         return Page([], None)  # nothing but signs: no task holds that as a word
     wanted = {"$and": [wanted, {"words": {"$all": words}}]}
     return (
-        await tasks.page(wanted, page, sorts=sorts)
+        await tasks.page_of(TaskView, wanted, page, sorts=sorts)
         if page.sort
-        else await best_first(tasks, wanted, words, page, "title_words")
+        else await best_of(TaskView, tasks, wanted, words, page, "title_words")
     )
 
 
@@ -154,9 +154,10 @@ def _meant_value(field: str, value: Any, actor: Actor) -> Any:
     return actor.id if value == "me" else value
 
 
-async def subtasks(parent: Task, page: Paging) -> Page[Task]:
+async def subtasks(parent: Task, page: Paging) -> Page[TaskView]:
     """The tasks that are parts of this one."""
-    return await tasks.page({"project_id": parent.project_id, "parent_id": parent.id}, page, sorts=SORTS)
+    parts = {"project_id": parent.project_id, "parent_id": parent.id}
+    return await tasks.page_of(TaskView, parts, page, sorts=SORTS)
 
 
 async def all_tasks(project_id: str) -> AsyncIterator[Task]:

@@ -29,7 +29,7 @@ async def reminder_in_path(task: Given[SeenTask], reminder_id: Path[str]) -> Rem
 @get("/{task_id:str}/subtasks")
 async def list_subtasks(task: Given[SeenTask], page: Given[Paging]) -> Page[TaskView]:
     """The tasks that are parts of this one, in order."""
-    return (await queries.subtasks(task.task, page)).map(TaskView.of)
+    return await queries.subtasks(task.task, page)
 
 
 @get("/{task_id:str}/relations")

@@ -38,7 +38,7 @@ async def list_own_tasks(
     actor: Given[Actor], page: Given[Paging], where: Given[Where], q: Query[str] = ""
 ) -> Page[TaskView]:
     """The tasks of all one's projects, the newest first."""
-    return (await queries.own_tasks(actor, where, q, page)).map(TaskView.of)
+    return await queries.own_tasks(actor, where, q, page)
 
 
 @get("/projects/{project_id:str}/tasks", filters=IN_ONE, also=("q",))
@@ -46,7 +46,7 @@ async def list_tasks(
     member: Given[Member], actor: Given[Actor], page: Given[Paging], where: Given[Where], q: Query[str] = ""
 ) -> Page[TaskView]:
     """The tasks of a project, in its order."""
-    return (await queries.tasks_of(member, actor, where, q, page)).map(TaskView.of)
+    return await queries.tasks_of(member, actor, where, q, page)
 
 
 @post("/projects/{project_id:str}/tasks", problems=[*FAULTS, rules.Full])
