@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from msingi.kit import drain, observe, revocations, state
 from msingi.kit.actors import Actor
 from msingi.kit.errors import Forbidden, SignInFirst
+from msingi.kit.replies import KitResponse
 
 log = structlog.get_logger("health")
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -20,9 +21,9 @@ FRESH: dict[str, str] = {"Cache-Control": "no-store"}
 
 
 @get("/health", public=True, limit="off", operation_id="show_health", tags=["health"])
-async def show_health() -> Response[dict[str, str]]:
+async def show_health() -> KitResponse[dict[str, str]]:
     """Alive: this process answers. It asks nobody else, so a database that is down restarts no process."""
-    return Response({"status": "ok"}, headers=FRESH)
+    return KitResponse({"status": "ok"}, headers=FRESH)
 
 
 @get("/ready", public=True, limit="off", operation_id="show_readiness", tags=["health"])

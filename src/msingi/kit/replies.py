@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -9,10 +10,13 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import structlog
-from litestar import Litestar, Request, Response
+from litestar import Litestar, MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Redirect
 from litestar.response.base import ASGIResponse
+from litestar.serialization import default_serializer
+from litestar.types import Receive, Scope, Send
+from msgspec import Struct
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, PyMongoError, WTimeoutError
 
 from msingi.kit import audit, pages
@@ -26,12 +30,36 @@ from msingi.kit.reading import field_errors, json_read
 log = structlog.get_logger("http")
 AnyRequest = Request[Any, Any, Any]
 T = TypeVar("T")
+JSON = b"application/json"
+SAID = ("media_type", "status_code")  # by the route, where the reply does not
+BODILESS = (204, 304)
+FRAMING = frozenset({"content-type", "content-length"})
+_encode = msgspec.json.Encoder(enc_hook=default_serializer).encode
 
 
 class MethodNotAllowed(Problem):
     """This address does not know that method; it knows {allowed}."""
 
     status = 405
+
+
+class Sent(ASGIResponse):
+    """A reply that is nothing but a status, headers and JSON: what `ASGIResponse` would send, at a fifth of the work.
+
+    It is the most part of what a house says, and Litestar looks at each for what only others have.
+    """
+
+    __slots__ = ("start", "told")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        told = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        told += ((b"content-type", JSON), (b"content-length", b"%d" % len(body)))
+        self.start: Any = {"type": "http.response.start", "status": status, "headers": told}
+        self.told: Any = {"type": "http.response.body", "body": body, "more_body": False}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(self.start)
+        await send(self.told)
 
 
 class KitResponse(Response[T]):
@@ -52,7 +80,21 @@ class KitResponse(Response[T]):
             # The path comes decoded: as it is, a line break in it would begin a header of the caller's own.
             path = quote(request.scope.get("root_path", "") + request.scope["path"])
             self.headers["Link"] = f'<{path}?{urlencode([*query, ("after", following)])}>; rel="next"'
+        if isinstance(content, (Struct, dict, list)) and self._is_plain(more):
+            status = self.status_code or more.get("status_code") or 200
+            with suppress(TypeError, msgspec.EncodeError):  # Litestar says what is wrong with it
+                return Sent(status, self.headers, _encode(content))
         return super().to_asgi_response(app, request, **more)
+
+    def _is_plain(self, more: Mapping[str, Any]) -> bool:
+        """Whether it goes out as JSON, with nothing more to it than a status and headers of its own."""
+        return (
+            (self.media_type or more.get("media_type") or MediaType.JSON) == MediaType.JSON
+            and (self.status_code or more.get("status_code")) not in BODILESS
+            and not (self.cookies or self.background or self.response_type_encoders)
+            and not any(value for name, value in more.items() if name not in SAID)
+            and FRAMING.isdisjoint(map(str.lower, self.headers))
+        )
 
 
 def sent(answer: Encoded) -> KitResponse[Any]:

@@ -1,15 +1,21 @@
 """How answers go out: ETag and Link of what was made, and a problem for whatever failed, without a word too many."""
 
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from litestar import Litestar
-from litestar.datastructures import State
+from litestar import Litestar, MediaType, Request, Response
+from litestar.background_tasks import BackgroundTask
+from litestar.datastructures import Cookie, State
+from litestar.exceptions import SerializationException
+from litestar.response.base import ASGIResponse
 
 from msingi.kit import edge, state
 from msingi.kit.errors import Invalid
 from msingi.kit.product import Product
+from msingi.kit.replies import KitResponse, Sent
 from msingi.kit.testing import Client, House, World
 from msingi.kit.tests import orchard
 from msingi.kit.tests.orchard import Tree, trees
@@ -200,3 +206,70 @@ def test_the_application_debugs_nothing(house: House) -> None:
     assert isinstance(inner.state, State)
     assert isinstance(house.app, edge.Edge)
     assert state.settings().env == "test"
+
+
+# ---- what goes out the short way
+
+
+SCOPE: Any = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": []}
+ASKED: Any = Request(SCOPE)
+
+
+async def messages(sent: Any) -> list[Any]:
+    told: list[Any] = []
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    await sent({}, None, send)
+    return told
+
+
+def plain(**options: Any) -> KitResponse[Any]:
+    return KitResponse({"a": 1, "at": datetime(2026, 1, 1, tzinfo=UTC), "who": ip_address("10.0.0.1")}, **options)
+
+
+@pytest.mark.parametrize(
+    ("reply", "more"),
+    [
+        (plain(), {}),
+        (plain(status_code=201, headers={"Location": "/v1/é", "X-Other": "b"}), {"media_type": MediaType.JSON}),
+        (KitResponse([1, "ü"]), {"status_code": 202}),
+        (KitResponse([]), {"status_code": 200, "media_type": "application/json", "headers": {}, "cookies": []}),
+        (KitResponse(Tree(height=3, owner="ann")), {"headers": {}}),
+    ],
+)
+async def test_the_short_way_sends_what_litestar_sends(reply: KitResponse[Any], more: Any) -> None:
+    short = reply.to_asgi_response(None, ASKED, **more)
+    whole = Response.to_asgi_response(reply, None, ASKED, **more)
+    assert type(short) is Sent
+    assert type(whole) is not Sent
+    assert await messages(short) == await messages(whole)
+
+
+@pytest.mark.parametrize(
+    ("reply", "more"),
+    [
+        (KitResponse("text", media_type="text/plain"), {}),
+        (KitResponse(b"{}"), {}),
+        (KitResponse(None, status_code=204), {}),
+        (plain(headers={"Content-Type": "application/geo+json"}), {}),
+        (plain(headers={"content-length": "3"}), {}),
+        (plain(cookies={"a": "b"}), {}),
+        (plain(background=BackgroundTask(print)), {}),
+        (plain(type_encoders={set: list}), {}),
+        (plain(), {"cookies": [Cookie(key="a", value="b")]}),
+        (plain(), {"headers": {"x-route": "1"}}),
+        (plain(), {"media_type": MediaType.MESSAGEPACK}),
+        (plain(), {"type_encoders": {set: list}}),
+    ],
+)
+def test_what_is_more_than_json_goes_litestars_way(reply: KitResponse[Any], more: Any) -> None:
+    sent = reply.to_asgi_response(None, ASKED, **more)
+    assert type(sent) is not Sent
+    assert isinstance(sent, ASGIResponse)
+
+
+def test_what_cannot_be_said_is_litestars_to_refuse() -> None:
+    with pytest.raises(SerializationException):
+        KitResponse({"x": object()}).to_asgi_response(None, ASKED)
