@@ -13,8 +13,8 @@ V = TypeVar("V", bound=Struct)
 class Shown(Generic[V]):
     """A view as rows are read into it: `fields` is what to ask for, as a projection of MongoDB's.
 
-    Reading a page of 20 this way costs a third of reading documents first (docs/decisions/0021). A field that a row
-    lacks is what the document says it is then.
+    A page of 20 tasks costs 62 µs this way, and 108 by way of documents (docs/decisions/0021). A field that a row lacks
+    is what the document says it is then.
     """
 
     def __init__(self, stored: type[Struct], view: type[V]) -> None:
