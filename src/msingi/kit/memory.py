@@ -62,8 +62,8 @@ def be_thrifty() -> None:
 def give_back() -> None:
     """Return to the system what nobody needs any more: some ms, in which nothing else happens.
 
-    Python looks for garbage that holds itself when enough was made anew. After a load nothing is, and what a closed
-    socket leaves is such garbage: it holds the 128 KiB that the server had for reading from it.
+    Python looks for garbage that holds itself when enough was made anew. After a load nothing is, and what a
+    connection leaves may be such garbage, with the buffers that the server had for it.
     """
     gc.collect()
     if libc := _libc():
