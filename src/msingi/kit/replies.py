@@ -83,7 +83,7 @@ class KitResponse(Response[T]):
         if isinstance(content, (Struct, dict, list)) and self._is_plain(more):
             status = self.status_code or more.get("status_code") or 200
             with suppress(TypeError, msgspec.EncodeError):  # Litestar says what is wrong with it
-                return Sent(status, self.headers, _encode(content))
+                return Sent(status, self.headers, content.body if type(content) is Encoded else _encode(content))
         return super().to_asgi_response(app, request, **more)
 
     def _is_plain(self, more: Mapping[str, Any]) -> bool:
