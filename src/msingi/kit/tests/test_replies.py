@@ -200,7 +200,7 @@ async def test_refusals_make_no_new_classes_each_time(nobody: Client) -> None:
 
 
 def test_the_application_debugs_nothing(house: House) -> None:
-    inner = house.app.app.other_asgi_app
+    inner = house.app.app.app
     assert isinstance(inner, Litestar)
     assert inner.debug is False
     assert isinstance(inner.state, State)
