@@ -421,7 +421,7 @@ def _description(product: str | None = None) -> dict[str, Any]:
     settings, products, parts = _house()
     pages = import_module("msingi.console.routes").routes
     edge = import_module("msingi.kit.app").build(settings, products, parts=parts, pages=pages)
-    inner = edge.app.other_asgi_app  # below the edge and the sockets
+    inner = edge.app.app  # below the edge and the sockets
     described: dict[str, Any] = import_module("msingi.kit.openapi").describe(inner, product)
     return described
 

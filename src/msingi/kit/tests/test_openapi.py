@@ -22,7 +22,7 @@ def products() -> list[Product]:
 
 @pytest.fixture
 def described(house: House) -> Json:
-    return openapi.describe(house.app.app.other_asgi_app)
+    return openapi.describe(house.app.app.app)
 
 
 def operation(described: Json, method: str, path: str) -> Json:
@@ -110,7 +110,7 @@ def resolves(described: Json, reference: str) -> bool:
 async def test_each_products_description_is_whole_and_holds_no_others() -> None:
     nut = Product(name="nuts", title="Nuts", summary="Nuts.", routes=[orchard.show_who_comes, orchard.move_ladder])
     async with house_of([orchard.product, nut]) as both:
-        inner = both.app.app.other_asgi_app
+        inner = both.app.app.app
         whole = openapi.describe(inner)
         assert {"/v1/nuts/open", "/v1/orchard/open", "/health"} <= whole["paths"].keys()
         for name in ("orchard", "nuts"):
@@ -125,7 +125,7 @@ async def test_each_products_description_is_whole_and_holds_no_others() -> None:
 
 def test_it_is_made_once(house: House) -> None:
     """Making it takes tens of milliseconds, during which nobody else is served."""
-    inner = house.app.app.other_asgi_app
+    inner = house.app.app.app
     assert openapi.describe(inner) is openapi.describe(inner)
     assert openapi.describe(inner, "orchard") is openapi.describe(inner, "orchard")
 

@@ -231,7 +231,7 @@ async def test_a19_where_admins_need_a_second_factor_those_without_are_told_so()
 
 
 async def test_a19_the_description_says_which_operations_ask_for_a_fresh_proof(house: House) -> None:
-    described = openapi.describe(house.app.app.other_asgi_app)
+    described = openapi.describe(house.app.app.app)
     for method, path in ASKING:
         named = path.replace("/bob", "/{user_id}").replace("/of-nobody", "/{passkey_id}")
         reply = described["paths"][f"/v1/accounts{named}"][method.lower()]["responses"]["401"]
