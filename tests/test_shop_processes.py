@@ -213,7 +213,11 @@ class Shoppers:
             httpx.post(f"{self.house.sandbox}/stripe/pay/{secret}", data=pressed, timeout=20, **NEARBY)
 
     def are_settled(self) -> bool:
-        """Whether who pays by card has paid, and all that phones and cards have paid has become an order."""
+        """Whether who pays by card has paid, and all that phones and cards have paid has become an order.
+
+        What phones tell is let go each time: the last of them may not have been asked yet the time before.
+        """
+        control(self.house, release="shuffled")
         with self.house.served.client() as client:
             for key, order in self.orders.items():
                 if self.asked[key][0]["pay"]["provider"] == "stripe" and order.get("paid", 0) == 0:
@@ -257,13 +261,14 @@ class Shoppers:
         wait_until(lambda: self.faults or len(self.orders) >= so_far + orders, 60)
         assert not self.faults, self.faults
 
-    def ask_for_what_is_left(self) -> None:
-        """Each key whose order is not acknowledged, once more."""
+    def are_acknowledged(self) -> bool:
+        """Whether each key has its order: those that have none are asked for once more."""
         assert not self.faults, self.faults
+        let_time_pass(self.house.served)
         with self.house.served.client() as client:
             for key in sorted(set(self.asked) - set(self.orders)):
                 self.ask(client, key)
-        assert self.orders.keys() == self.asked.keys()
+        return self.orders.keys() == self.asked.keys()
 
     def look_at_some(self) -> None:
         """Asked for again, an order is the same; and it is there, paid once, for who has its token."""
@@ -291,9 +296,7 @@ def test_c2_c8_c9_p1_processes_killed_between_charge_and_order_lose_no_money_and
                 time.sleep(random.uniform(0, 0.5))
                 kill(served, victims)
                 shoppers.more()
-        let_time_pass(served)
-        shoppers.ask_for_what_is_left()
-        control(house, release="shuffled")
+        wait_until(shoppers.are_acknowledged, 120)
         wait_until(shoppers.are_settled, 120)
         paid = check_money(house, shoppers)
         for good in goods:
@@ -301,8 +304,14 @@ def test_c2_c8_c9_p1_processes_killed_between_charge_and_order_lose_no_money_and
             assert (now.data["on_hand"], now.data["allocated"]) == (5_000, paid), now.data
     assert shoppers.statuses.keys() & {"RemoteProtocolError", "ReadError", "ConnectError"}, shoppers.statuses
     shoppers.look_at_some()
+    wait_until(lambda: verified(served), 60)  # the ledger and the invoices follow by events
+
+
+def verified(served: Served) -> bool:
+    """Whether all that the shop counts agrees with its history; what does not is shown."""
     done = subprocess.run(cli.ours("verify", "shop"), env=served.environ, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "All that shop counts agrees with its history.\n"), done.stdout
+    print(done.stdout)
+    return (done.returncode, done.stdout) == (0, "All that shop counts agrees with its history.\n")
 
 
 def kill(served: Served, victims: str) -> None:

@@ -23,6 +23,7 @@ from msingi.products.shop.models.reports import Format, Sheet
 from msingi.products.shop.models.settings import ShopSettings
 from msingi.products.shop.queries import reports as queries
 from msingi.products.shop.queries.reports import Funnel, SalesReport
+from msingi.products.shop.queries.sales import zone
 from msingi.products.shop.rules import reports as rules
 from msingi.products.shop.rules.catalogue import BadSheetFormat
 from msingi.products.shop.rules.reports import BadSpan, NotWritten, Step, StillWritten, TooManySheets
@@ -155,7 +156,7 @@ async def fetch_sheet(sheet_id: Path[str], actor: Given[Actor]) -> Stream:
         raise NotWritten(state=sheet.state)
     pieces = files.read_private(sheet.file)
     first = await anext(pieces, b"")  # so that one that is gone is 404, and not an answer cut short
-    name = f"{sheet.kind}-{sheet.created_at:%Y-%m-%d}.{sheet.format}"
+    name = f"{sheet.kind}-{sheet.created_at.astimezone(zone()):%Y-%m-%d}.{sheet.format}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
 
     async def flow() -> AsyncIterator[bytes]:
