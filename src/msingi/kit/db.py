@@ -7,7 +7,7 @@ import asyncio
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -303,8 +303,7 @@ class Collection(Generic[D]):
 
     async def exists(self, where: Where) -> bool:
         """Whether any fits."""
-        self._check(where)
-        return bool(await self._rows(where, None, 1, {"_id": 1}))
+        return bool(await self.ids(where, limit=1))
 
     async def _rows(
         self, where: Where, sort: Sequence[tuple[str, int]] | None, limit: int, fields: Row | None = None
@@ -373,13 +372,7 @@ class Collection(Generic[D]):
         work = self._writing()
         where, update = {"_id": id, **(when or {})}, self._update(to, tells, id)
         with _named_duplicates():
-            reply = await self._told(work, {"findAndModify": self.name, "query": where, "update": update, "new": True})
-            if reply is not None:
-                row = reply["value"]
-            else:
-                row = await self.raw.find_one_and_update(
-                    where, update, return_document=ReturnDocument.AFTER, session=work.session
-                )
+            row = await self._changed(work, where, update)
         if row is None:
             raise otherwise or (Stale if when else NotFound)
         work.dirty.update(stale)
@@ -417,14 +410,7 @@ class Collection(Generic[D]):
         Whoever changes it meanwhile conflicts with this transaction. Raises NotFound.
         """
         work = self._writing()
-        where, update = {"_id": id}, {"$inc": {counter: 1}}
-        reply = await self._told(work, {"findAndModify": self.name, "query": where, "update": update, "new": True})
-        if reply is not None:
-            row = reply["value"]
-        else:
-            row = await self.raw.find_one_and_update(
-                where, update, return_document=ReturnDocument.AFTER, session=work.session
-            )
+        row = await self._changed(work, {"_id": id}, {"$inc": {counter: 1}})
         if row is None:
             raise NotFound
         return self.load(row)
@@ -446,6 +432,20 @@ class Collection(Generic[D]):
                 return int(reply["n"])
             updated = [UpdateOne(where, update) for where, update in pairs]
             return (await self.raw.bulk_write(updated, ordered=False, session=work.session)).matched_count
+
+    async def claim(
+        self, ids: Sequence[str], by: str, to: Mapping[str, Any], when: Where, *, sort: Sequence[tuple[str, int]]
+    ) -> list[D]:
+        """Those of these documents that were free (`when`) and are ours now: `to` notes the new claim in `by`.
+
+        Each is claimed by itself, but all in one command; one alone in one step.
+        """
+        if len(ids) == 1:
+            with suppress(Stale):
+                return [await self.change(ids[0], to, when=when)]
+            return []
+        await self.apply_each([Change(id, to, when) for id in ids])
+        return await self.many({"_id": {"$in": list(ids)}, "by": by}, sort=sort, limit=0)
 
     async def change_many(self, where: Where, to: Mapping[str, Any], *, stale: Iterable[str] = ()) -> int:
         """Change all that fit; returns how many. The caller names the tags that this makes stale."""
@@ -600,6 +600,16 @@ class Collection(Generic[D]):
     async def _told(self, work: unit.Unit, command: Row) -> Row | None:
         """The reply to a write by the short way; None if it has to go the ordinary one."""
         return await statements.run(self.raw, command, work.session)
+
+    async def _changed(self, work: unit.Unit, where: Where, update: Row | list[Row]) -> Row | None:
+        """A document as this update leaves it, or None if it does not fit."""
+        reply = await self._told(work, {"findAndModify": self.name, "query": where, "update": update, "new": True})
+        if reply is not None:
+            found: Row | None = reply["value"]
+            return found
+        return await self.raw.find_one_and_update(
+            where, update, return_document=ReturnDocument.AFTER, session=work.session
+        )
 
     async def _told_in_transaction(self, work: unit.Unit, command: Row) -> Row | None:
         """The same for a write to many: by itself it cannot be sent again under its number, so PyMongo judges it."""

@@ -10,10 +10,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -33,6 +33,7 @@ from msingi.kit.relay import LONGEST, beginning, stream_key
 from msingi.kit.runner import put_off
 
 Fields = dict[bytes, bytes]
+T = TypeVar("T")
 log = structlog.get_logger("hearing")
 
 AT_ONCE = 32  # events taken in one reading
@@ -102,8 +103,7 @@ class Hearing:
         """React, to many at once where they are quick. What is no concern of this product, which is most, is done."""
         await self._done(redis, [id for id, fields in entries if fields[b"type"] not in self.heard])
         heard = [(id, _envelope(fields)) for id, fields in entries if fields[b"type"] in self.heard]
-        while heard:
-            some, heard = heard[: self.turns.most], heard[self.turns.most :]
+        for some in self.turns.parts(heard):
             await self.turns.deliver(_due(self.reactions, [envelope for _, envelope in some]))
             await self._done(redis, [id for id, _ in some])
 
@@ -143,6 +143,12 @@ class Turns:
 
     def __init__(self) -> None:
         self.most = AT_ONCE
+
+    def parts(self, left: Sequence[T]) -> Iterator[Sequence[T]]:
+        """What there is, cut as the turns before each part went."""
+        while left:
+            some, left = left[: self.most], left[self.most :]
+            yield some
 
     async def deliver(self, due: Sequence[Due]) -> int:
         """React to these now; how many had their effect. What fails, or came before, makes the next turns small."""
@@ -304,11 +310,8 @@ async def _catch_up_batch(product: str, reactions: Sequence[Reaction], batch: Se
     for kept in (inbox(product), jobs_of(product)):  # what was done, and what waits to be tried again
         async for found in kept.raw.find({"_id": {"$in": list(due)}}, {"_id": 1}):
             due.pop(found["_id"], None)
-    left, turns, count = list(due.values()), Turns(), 0
-    while left:
-        some, left = left[: turns.most], left[turns.most :]
-        count += await turns.deliver(some)
-    return count
+    turns = Turns()
+    return sum([await turns.deliver(some) for some in turns.parts(list(due.values()))])
 
 
 def _told(row: Row) -> Row:

@@ -33,7 +33,7 @@ from redis.exceptions import RedisError
 
 from msingi.kit import breaker, fetch, pages, sealing, sms, state, unit
 from msingi.kit.clock import now
-from msingi.kit.db import SEALED, Change, Collection, Doc, Index, Page, Paging, Row
+from msingi.kit.db import SEALED, Change, Collection, Doc, Index, Page, Paging
 from msingi.kit.errors import Invalid, NotFound, Stale
 from msingi.kit.ids import new_id
 
@@ -311,7 +311,7 @@ async def deliver_due(limit: int = 100) -> int:
         while ids:
             count = AT_ONCE if _is_far() else len(ids)
             batch, ids = ids[:count], ids[count:]
-            sending = [_deliver(each, turn) for each in await _claim_all(batch)]
+            sending = [_deliver(each, turn) for each in await _claim(batch)]
             results = await asyncio.gather(*sending, return_exceptions=True)
             for fault in results:  # each has had its end before one that could not be noted ends the turn
                 if isinstance(fault, BaseException):
@@ -344,11 +344,11 @@ async def deliver(letter_id: str) -> Result:
     `closed` means that no mail server spoke with us, `put off` that it wants this letter later (4xx), `dead` that it
     refused it (5xx), that its template failed, or that PATIENCE ran out.
     """
-    letter = await _claim(letter_id)
-    if letter is None:
+    claimed = await _claim([letter_id])
+    if not claimed:
         return "not ours"
     async with Turn() as turn:
-        return await _deliver(letter, turn)
+        return await _deliver(claimed[0], turn)
 
 
 async def _deliver(letter: Letter, turn: "Turn") -> Result:
@@ -361,30 +361,13 @@ async def _deliver(letter: Letter, turn: "Turn") -> Result:
     return await (_text if letter.kind == "sms" else _post)(letter, turn, said)
 
 
-async def _claim(letter_id: str) -> Letter | None:
-    async with unit.alone():
-        with suppress(Stale):
-            return await letters.change(letter_id, *_claiming(new_id()))
-    return None
-
-
-async def _claim_all(ids: Sequence[str]) -> list[Letter]:
-    """Those of these that are ours now: each is claimed by itself, but all in one command."""
-    if len(ids) == 1:
-        one = await _claim(ids[0])
-        return [one] if one else []
-    by = new_id()
-    async with unit.alone():
-        await letters.apply_each([Change(id, *_claiming(by)) for id in ids])
-    return await letters.many({"_id": {"$in": list(ids)}, "by": by}, sort=[("due", 1)], limit=0)
-
-
-def _claiming(by: str) -> tuple[Row, Row]:
-    """The change that claims a letter, and when it may be claimed."""
-    at = now()
+async def _claim(ids: Sequence[str]) -> list[Letter]:
+    """Those of these that are ours now."""
+    by, at = new_id(), now()
     free = [{"state": "waiting", "due": {"$lte": at}}, {"state": "sending", "lease": {"$lte": at}}]
     claim = {"$set": {"state": "sending", "lease": at + LEASE, "by": by}, "$inc": {"tries": 1}}
-    return claim, {"$or": free}
+    async with unit.alone():
+        return await letters.claim(ids, by, claim, {"$or": free}, sort=[("due", 1)])
 
 
 async def _post(letter: Letter, turn: "Turn", said: "Said") -> Result:

@@ -19,8 +19,7 @@ from redis.exceptions import RedisError
 
 from msingi.kit import drain, observe, state
 from msingi.kit.clock import now
-from msingi.kit.db import Change, Row, session
-from msingi.kit.errors import Stale
+from msingi.kit.db import Row, session
 from msingi.kit.ids import new_id
 from msingi.kit.jobs import LONGEST_ERROR, Cron, Here, JobRow, Runnable, channel, named, put, rows, waker
 from msingi.kit.unit import alone, atomic
@@ -189,16 +188,11 @@ async def claim(product: str, free: int, reserve: int = 0) -> Claims:
 
 
 async def _taken(product: str, ids: Sequence[str]) -> Sequence[JobRow]:
-    """Those of these that are ours now. One is claimed in one step; of many, each by itself, but in one command."""
-    by, queued = new_id(), {"state": "queued"}
+    """Those of these that are ours now."""
+    by = new_id()
     taken = {"$set": {"state": "running", "by": by, "lease_until": now() + LEASE}, "$inc": {"tries": 1}}
     async with alone():
-        if len(ids) == 1:
-            with suppress(Stale):
-                return [await rows(product).change(ids[0], taken, when=queued)]
-            return []
-        await rows(product).apply_each([Change(id, taken, queued) for id in ids])
-    return await rows(product).many({"_id": {"$in": list(ids)}, "by": by}, sort=URGENT_FIRST, limit=0)
+        return await rows(product).claim(ids, by, taken, {"state": "queued"}, sort=URGENT_FIRST)
 
 
 async def rescue(product: str) -> None:

@@ -1,11 +1,14 @@
 """A kit without products: just a process that holds its connections."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from msingi.kit import state
 from msingi.kit.testing import test_settings
+from msingi.kit.tests.own_redis import OwnRedis
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -17,3 +20,12 @@ async def running() -> AsyncIterator[state.State]:
         for name in await opened.mongo.list_database_names():
             if name.startswith(f"{opened.settings.database}_"):
                 await opened.mongo.drop_database(name)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[OwnRedis]:
+    """A Redis of the test's own."""
+    redis = OwnRedis(tmp_path)
+    redis.start()
+    yield redis
+    redis.kill()

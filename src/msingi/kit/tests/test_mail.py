@@ -373,11 +373,9 @@ async def test_many_letters_at_once_wait_for_the_commit_too(house: state.State) 
 
 
 async def test_who_lost_a_claim_notes_nothing(house: state.State) -> None:
-    late = await mail._claim((await write()).id)
-    assert late is not None
+    [late] = await mail._claim([(await write()).id])
     with clock.shifted(mail.LEASE + timedelta(seconds=1)):
-        taken_over = await mail._claim(late.id)
-        assert taken_over is not None
+        [taken_over] = await mail._claim([late.id])
         await mail.Turn().note(late, {"state": "dead"})
         assert (await now_it_is(late)).state == "sending"
         await mail.Turn().note(taken_over, {"state": "delivered"})
@@ -388,7 +386,7 @@ async def test_a_letter_of_a_killed_worker_is_taken_up_when_its_claim_ends(
     posted: state.State, office: PostOffice
 ) -> None:
     letter = await write()
-    assert await mail._claim(letter.id)
+    assert await mail._claim([letter.id])
     office.open()
     assert await mail.deliver_due() == 0
     with clock.shifted(mail.LEASE + timedelta(seconds=1)):

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -29,14 +28,6 @@ class Coop(Doc):
 
 coops = Collection(Coop, "coops", tags=lambda coop: [f"coop:{coop.id}"])
 coops.product = "hens"
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[OwnRedis]:
-    redis = OwnRedis(tmp_path)
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

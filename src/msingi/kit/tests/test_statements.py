@@ -163,14 +163,16 @@ async def test_writes_go_by_lanes_and_say_what_was_written(farm: None) -> None:
     assert kept.taken == 0
 
 
-@pytest.mark.parametrize("short", [True, False])
-async def test_what_the_database_refuses_is_told_alike_both_ways(
-    farm: None, monkeypatch: pytest.MonkeyPatch, short: bool
-) -> None:
-    if not short:
+@pytest_asyncio.fixture(loop_scope="session", params=["by lanes", "by PyMongo"])
+async def both_ways(farm: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Once with lanes, and once without any."""
+    if request.param == "by PyMongo":
         monkeypatch.setattr(statements, "MOST", 0)
         close_lanes()
 
+
+@pytest.mark.usefixtures("both_ways")
+async def test_what_the_database_refuses_is_told_alike_both_ways() -> None:
     @atomic
     async def build_twice() -> None:
         await barns.add(Barn(id="third", name="third"))
@@ -204,14 +206,8 @@ async def test_what_the_database_refuses_is_told_alike_both_ways(
     assert await hens("old") == 0
 
 
-@pytest.mark.parametrize("short", [True, False])
-async def test_what_is_written_to_many_is_the_same_both_ways(
-    farm: None, monkeypatch: pytest.MonkeyPatch, short: bool
-) -> None:
-    if not short:
-        monkeypatch.setattr(statements, "MOST", 0)
-        close_lanes()
-
+@pytest.mark.usefixtures("both_ways")
+async def test_what_is_written_to_many_is_the_same_both_ways() -> None:
     @atomic
     async def turn_all() -> tuple[int, int, int, int]:
         before = await barns.count({})
