@@ -464,7 +464,7 @@ def granian(settings: Settings) -> list[str]:
         ),
         *("--workers", str(settings.processes), "--respawn-failed-workers", "--respawn-interval", "0.2"),
         *("--workers-kill-timeout", "15", "--http", "1", "--ws", "--no-access-log", "--log-level", "warning"),
-        *("--http1-header-read-timeout", "5000", "--http1-buffer-size", "65536"),
+        *("--http1-header-read-timeout", "5000", "--http1-buffer-size", "262144"),
         "msingi.asgi:app",
     ]
 

@@ -11,11 +11,13 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import obstore
 import puremagic
@@ -63,6 +65,8 @@ PRIVATE_NAME = re.compile(r"[a-z]+(/[A-Za-z0-9_-]{1,100})+(\.[a-z0-9]{1,5})?")
 HEAD = 4096  # bytes in which a type shows itself
 PIECE = 256 * 1024  # bytes that are sent, or read, at a time
 TOGETHER = 2**20  # bytes of an arriving file that are stored at a time
+MOST_PIECES = 64  # of those that go to a disk by one call
+THREADS = 2  # of a process, that hash and store: with six, uploads waited for each other's turn at the interpreter
 DISK_BUFFER, S3_BUFFER = 2**20, 5 * 2**20  # S3 takes no smaller part, save for the last
 MOST_ARRIVING = 32  # uploads that a process takes in at the same time
 MOST_PARTS = 16
@@ -102,6 +106,7 @@ class Storage:
         self.store = LocalStore(self.folder, mkdir=True) if self.folder else _bucket(settings.files)
         self.buffer = DISK_BUFFER if self.folder else S3_BUFFER
         self.arriving = asyncio.Semaphore(MOST_ARRIVING)
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="files")
 
     def attributes(self, kind: str) -> Any:
         """What a bucket says of a file to whoever asks it directly, such as a CDN. A disk says nothing."""
@@ -122,6 +127,11 @@ def _bucket(url: str) -> S3Store:
 def storage() -> Storage:
     """This process's one storage."""
     return state.part(Storage, lambda: Storage(state.settings()))
+
+
+def in_thread(work: Callable[..., None], *arguments: Any) -> asyncio.Future[None]:
+    """Work at a disk, in a thread of the storage's own: a disk that is slow holds up nothing but files."""
+    return asyncio.get_running_loop().run_in_executor(storage().threads, work, *arguments)
 
 
 def url_of(name: str) -> str:
@@ -227,7 +237,7 @@ class Writing:
         self.held_size = 0
         folder = storage().folder
         self.path = folder / self.place if folder else None
-        self.file: BinaryIO | None = None  # where it goes on a disk
+        self.file: FileIO | None = None  # where it goes on a disk
         self.writer: Any = None  # and in a bucket
         self.storing: asyncio.Future[None] | None = None
         self.whole = False
@@ -264,7 +274,7 @@ class Writing:
             await self._send(pieces, last)
             return
         # Shielded: a thread cannot be called back, and what it makes is only removed when it has made it.
-        self.storing = asyncio.ensure_future(asyncio.to_thread(self._put, self.path, pieces, last))
+        self.storing = in_thread(self._put, self.path, pieces, last)
         await asyncio.shield(self.storing)
 
     def _put(self, path: Path, pieces: Sequence[bytes], last: bool) -> None:
@@ -273,7 +283,7 @@ class Writing:
                 self.file = _created(path)
             for piece in pieces:
                 self.hash.update(piece)
-                self.file.write(piece)
+            _write(self.file, pieces)
             if last:
                 self.file.close()
         except OSError as error:
@@ -304,7 +314,7 @@ class Writing:
         with suppress(BaseError, OSError):  # if that fails the sweep removes it
             if self.storing is not None:
                 await asyncio.wait([self.storing])
-                await asyncio.to_thread(self._unlink)
+                await in_thread(self._unlink)
             elif self.whole:
                 await obstore.delete_async(storage().store, self.place)
             else:
@@ -314,15 +324,26 @@ class Writing:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         if self.file is not None:
-            self.file.close()  # last, since it may have bytes to write for which there is no room
+            self.file.close()
 
 
-def _created(path: Path) -> BinaryIO:
+def _created(path: Path) -> FileIO:
     try:
-        return open(path, "xb")
+        return FileIO(path, "xb")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "xb")
+        return FileIO(path, "xb")
+
+
+def _write(file: FileIO, pieces: Sequence[bytes]) -> None:
+    """Write all pieces by one call to the system, which need not copy them together; it may take less than all."""
+    if len(pieces) > MOST_PIECES:
+        pieces = [b"".join(pieces)]
+    left = sum(map(len, pieces)) - os.writev(file.fileno(), pieces)
+    if left:
+        rest = memoryview(b"".join(pieces))[-left:]
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def kind_of(head: bytes) -> str:

@@ -7,10 +7,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import httpx
 import pytest
@@ -457,9 +458,9 @@ async def test_who_leaves_while_a_thread_still_writes_leaves_nothing(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created, began, go_on = files._created, threading.Event(), threading.Event()
-    made: list[BinaryIO] = []
+    made: list[FileIO] = []
 
-    def slowly(path: Path) -> BinaryIO:
+    def slowly(path: Path) -> FileIO:
         began.set()
         go_on.wait(10)
         made.append(created(path))
@@ -501,6 +502,23 @@ async def test_what_arrives_is_whole_however_it_is_cut(here: Path, pieces: list[
     assert b"".join([piece async for piece in arrival.read()]) == sent
     await writing.clear_away()
     assert left(here) == []
+
+
+@pytest.mark.parametrize("most", [1, 4096, MEGABYTE])
+async def test_what_the_system_did_not_take_at_once_is_written_after_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    def take_less(descriptor: int, pieces: Sequence[bytes]) -> int:
+        return os.write(descriptor, b"".join(pieces)[:most])
+
+    monkeypatch.setattr(os, "writev", take_less)
+    sent = [os.urandom(500_000) for _ in range(5)]
+    writing = files.Writing([files.OTHER], 60 * MEGABYTE)
+    for each in sent:
+        await writing.write(each)
+    await writing.close()
+    assert (here / writing.place).read_bytes() == b"".join(sent)
+    await writing.clear_away()
 
 
 async def test_c2_what_was_left_behind_is_swept_when_it_is_old(here: Path) -> None:
