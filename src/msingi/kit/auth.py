@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from msingi.kit import csrf, limits, revocations, state, tokens
 from msingi.kit.actors import Actor, grant, keep, permissions_of
 from msingi.kit.errors import Forbidden, SignInFirst
+from msingi.kit.layer import Layer
 from msingi.kit.roles import HOUSE_GRANTS
 
 __all__ = [
@@ -73,7 +73,7 @@ class InPersonOnly(Forbidden):
     """Only the person may do this: no API key, no program on their behalf, and nobody who acts for them."""
 
 
-class Gate(ASGIMiddleware):
+class Gate(Layer):
     """Finds the actor of a request and turns away whoever has no business with the route.
 
     401 without an actor unless the route says `public=True`; 403 without the route's `permission`. A bad token is
@@ -83,8 +83,6 @@ class Gate(ASGIMiddleware):
     sign-in of the last STEP_UP seconds. With `identify=False` nobody is looked for: a public route to which programs
     come with credentials of another kind, and where a cookie means nothing.
     """
-
-    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         try:

@@ -14,12 +14,11 @@ and refuse as ever.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from msingi.kit import cache, state
 from msingi.kit.cache import COPY, Cache, Used
+from msingi.kit.layer import Layer
 
 Header = tuple[bytes, bytes]
 
@@ -32,14 +31,11 @@ class Reply(NamedTuple):
     used: Sequence[Used]
 
 
-class ByAddress(ASGIMiddleware):
+class ByAddress(Layer):
     """Answers with what it keeps, if that still holds; else keeps what the route answers, if that may be kept."""
 
-    scopes = (ScopeType.HTTP,)
-
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        asking: Any = scope
-        if asking["method"] != "GET" or scope["route_handler"].opt.get("public") is not True:
+        if scope.get("method") != "GET" or scope["route_handler"].opt.get("public") is not True:
             await next_app(scope, receive, send)
             return
         keeper = state.part(Cache)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from time import time
 
 _shift = timedelta(0)
+_second = (0, "1970-01-01T00:00:00")  # the last one that was put into words
 
 
 def shift() -> timedelta:
@@ -17,6 +18,15 @@ def now() -> datetime:
     """The time in UTC, cut to milliseconds, since MongoDB keeps no more than that."""
     at = datetime.now(UTC) + _shift
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def stamp() -> str:
+    """The same time as text, for the logs: `2026-01-31T08:00:00.000+00:00`."""
+    global _second
+    second, thousandths = divmod(int(seconds() * 1000), 1000)
+    if second != _second[0]:
+        _second = (second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}")
+    return f"{_second[1]}.{thousandths:03}+00:00"
 
 
 def seconds() -> float:

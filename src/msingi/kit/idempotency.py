@@ -22,8 +22,6 @@ import bson
 import msgspec
 import structlog
 from bson.codec_options import CodecOptions
-from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPRequestEvent, Message, Receive, Scope, Send
 from msgspec import Struct, field
 from pymongo import ReturnDocument
@@ -35,6 +33,7 @@ from msingi.kit.clock import now
 from msingi.kit.db import SEALED, Collection, Doc, Index, plain
 from msingi.kit.errors import Conflict, Invalid, Malformed, TooLarge
 from msingi.kit.ids import new_id
+from msingi.kit.layer import Layer
 from msingi.kit.limits import client_of
 
 LEASE = 60.0  # seconds that a process may work on a request before another try takes over
@@ -101,14 +100,12 @@ def tries(product: str) -> Collection[Try]:
     return collection
 
 
-class Idempotency(ASGIMiddleware):
+class Idempotency(Layer):
     """Gives a POST with an Idempotency-Key its one effect and its one reply. Stands behind the gate and the limits.
 
     Routes say `idempotency="required"` or `"off"`. Raises IdempotencyKeyMissing, BadIdempotencyKey (400),
     StillWorking (409), IdempotencyKeyReused (422), TooLarge (413).
     """
-
-    scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         opt = scope["route_handler"].opt
@@ -130,7 +127,7 @@ class Idempotency(ASGIMiddleware):
 
 def _key_of(scope: Scope, opt: dict[str, Any]) -> str | None:
     """The key, if there is one and the route takes one."""
-    if scope["method"] != "POST" or opt.get("idempotency") == "off":  # type: ignore[typeddict-item]
+    if scope.get("method") != "POST" or opt.get("idempotency") == "off":
         return None
     keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
     if not keys:

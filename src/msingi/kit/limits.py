@@ -25,7 +25,6 @@ import structlog
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
@@ -34,6 +33,7 @@ from msingi.kit.db import Collection, Doc
 from msingi.kit.errors import QuotaExceeded
 from msingi.kit.followed import Followed, Rows
 from msingi.kit.http import operation_id
+from msingi.kit.layer import Layer
 
 LEASE = 1.0  # seconds that leased tokens may be spent
 REFUSAL = 0.25  # seconds at most that a process repeats Redis's refusal without asking again
@@ -423,18 +423,16 @@ def _policy(name: str, quota: Quota) -> bytes:
     return f'"{name}";q={quota.quota};w={quota.window}'.encode()
 
 
-class Limit(ASGIMiddleware):
+class Limit(Layer):
     """Counts each request against its route's `limit="30/minute"`, if it has one, and against the caller's general one.
 
     The caller is the actor, or the address (the /64 of an IPv6 address), so it stands behind the gate. Each reply
     tells both limits, the route's first. `limit="off"` exempts a route. Raises QuotaExceeded (429).
     """
 
-    scopes = (ScopeType.HTTP,)
-
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         asked = scope["route_handler"].opt.get("limit")
-        if asked == "off":
+        if asked == "off" or scope["type"] != ScopeType.HTTP:
             await next_app(scope, receive, send)
             return
         headers = _quick(scope) if asked is None else None

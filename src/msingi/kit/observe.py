@@ -25,7 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from msingi.kit.clock import now
+from msingi.kit.clock import stamp
 from msingi.kit.config import Settings
 
 Event = structlog.typing.EventDict
@@ -142,7 +142,7 @@ class LineHandler(logging.Handler):
 
 def _basics(logger: Any, method: str, event: Event) -> Event:
     """Which logger, when, in which request: on each line."""
-    event["timestamp"] = now().isoformat(timespec="milliseconds")
+    event["timestamp"] = stamp()
     name = getattr(logger, "name", "")
     if name:
         event["logger"] = name
@@ -275,7 +275,7 @@ def request_done(
             "event": "request",
             "level": "info",
             "logger": "access",
-            "timestamp": now().isoformat(timespec="milliseconds"),
+            "timestamp": stamp(),
             "method": method,
             "path": path if len(path) <= 1000 else path[:1000],
             "status": status,

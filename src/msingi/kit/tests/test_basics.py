@@ -20,6 +20,14 @@ def test_time_is_utc_in_whole_milliseconds() -> None:
     assert clock.now().microsecond % 1000 == 0
 
 
+def test_the_time_in_the_logs_is_the_same_time() -> None:
+    for by in (timedelta(0), timedelta(seconds=-7, milliseconds=250), timedelta(days=400)):
+        with clock.shifted(by):
+            before, said, after = clock.now(), clock.stamp(), clock.now()
+            assert before <= datetime.fromisoformat(said) <= after
+            assert said == datetime.fromisoformat(said).isoformat(timespec="milliseconds")
+
+
 def test_a_shifted_clock_comes_back() -> None:
     with clock.shifted(timedelta(days=2)):
         assert clock.now() > datetime.now(UTC) + timedelta(days=1)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import msgspec
 import pytest
 
 from msingi.kit.edge import coding_for
@@ -481,8 +482,7 @@ def test_a_request_is_logged_without_its_query(client: httpx.Client, server: Ser
 
 
 def test_a_path_cannot_forge_a_line_in_the_log(client: httpx.Client, server: Server) -> None:
-    before = len(server.output.read_bytes().splitlines())
     client.get('/%0d%0a{"event":"forged"}', headers={"X-Request-ID": "the-forger"})
     wait_until(lambda: [each for each in server.lines() if each.get("request_id") == "the-forger"])
-    assert len(server.output.read_bytes().splitlines()) == before + 1
-    assert not [each for each in server.lines() if each["event"] == "forged"]
+    (line,) = [each for each in server.output.read_bytes().splitlines() if b"forged" in each]
+    assert msgspec.json.decode(line)["event"] == "request"
