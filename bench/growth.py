@@ -2,7 +2,8 @@
 
 Sizes of data stand side by side, each with a web process of its own, and are asked in turns; what a find reads is taken
 from MongoDB's profiler, and a collection scan, or a find that reads much more than it returns, fails the run. What
-counts is how flat a line is: absolute figures are this machine's.
+counts is how flat a line is: absolute figures are this machine's. `python -m bench report` puts the tables of the last
+growth that was kept (`--json bench/growth.json`) into docs/bench.md.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,10 @@ from bench.kept import spans
 from bench.measure import Entrant, How
 from bench.race import progress
 from bench.wire import Wrong
+from msingi.console.figures import number
 from msingi.kit import embedded
 
+LAST = Path(__file__).parent / "growth.json"
 PARTS = ("data", "connections", "sockets")
 AT_ONCE = ("hello", "document", "create")  # workloads that more and more connections ask for
 LOOKED_AT = 6  # requests of each workload whose commands are looked at
@@ -38,7 +42,7 @@ Row = dict[str, Any]
 def main(arguments: Sequence[str] = (), stacks: Any = None) -> int:
     options = _options(arguments)
     stacks = stacks or race.known_stacks()
-    report: dict[str, list[Row]] = {}
+    report: Row = {"at": f"{datetime.now(UTC):%Y-%m-%d}", "machine": race.machine()}
     try:
         with ExitStack() as stack:
             ground = stack.enter_context(standing(stacks, options))
@@ -235,7 +239,7 @@ MEASURES = {"data": more_data, "connections": more_connections, "sockets": more_
 # ---- what comes of it
 
 
-def told(report: dict[str, list[Row]]) -> list[str]:
+def told(report: Row) -> list[str]:
     """All of it as text."""
     lines = []
     for name in dict.fromkeys(row["workload"] for row in report.get("data", ())):
@@ -257,9 +261,45 @@ def told(report: dict[str, list[Row]]) -> list[str]:
 
 
 def _flat(rows: Sequence[Row]) -> str:
-    """How many times as fast the smallest is as the largest."""
+    return f"{_ratio(rows):.2f} times as fast at {rows[0]['size']:,} as at {rows[-1]['size']:,}"
+
+
+def _ratio(rows: Sequence[Row]) -> float:
+    """How many times as fast the first is as the last."""
     first, last = (statistics.median(row["rates"]) for row in (rows[0], rows[-1]))
-    return f"{first / last:.2f} times as fast at {rows[0]['size']:,} as at {rows[-1]['size']:,}"
+    return first / last
+
+
+def tables(report: Row) -> str:
+    """All of it as tables of Markdown."""
+    lines = [f"Measured on {report['at']} ({report['machine']}), one web process.", ""]
+    for part, by in (("data", "size"), ("connections", "connections")):
+        lines += [*_table(report[part], by), ""] if report.get(part) else []
+    if report.get("sockets"):
+        lines += [
+            "| sockets | until the last has heard, ms (p99) | server for each socket, µs | memory of a socket, kB |",
+            "|---:|---:|---:|---:|",
+        ]
+        for row in report["sockets"]:
+            p50, p99 = row["latencies"]["p50"], row["latencies"]["p99"]
+            costs = f"{number(row['server_us'])} | {number(row['kilobytes'])}"
+            lines.append(f"| {row['sockets']:,} | {number(p50)} ({number(p99)}) | {costs} |")
+    return "\n".join(lines).rstrip()
+
+
+def _table(rows: Sequence[Row], by: str) -> list[str]:
+    """Requests a second of each workload, side by side for each size or number of connections."""
+    steps = list(dict.fromkeys(row[by] for row in rows))
+    more = ["the fewest ÷ the most", "documents read, at most"] if by == "size" else []
+    of = {"size": "documents", "connections": "connections"}[by]
+    head = [f"requests a second, by {of}", *(f"{step:,}" for step in steps), *more]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for name in dict.fromkeys(row["workload"] for row in rows):
+        several = [row for row in rows if row["workload"] == name]
+        cells = [several[0]["title"], *(number(statistics.median(row["rates"])) for row in several)]
+        cells += [f"{_ratio(several):.2f}", str(max(row["read"] for row in several))] if more else []
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 if __name__ == "__main__":

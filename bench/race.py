@@ -112,7 +112,7 @@ def race(options: argparse.Namespace, stacks: Any) -> Run:
         for processes in options.processes:
             with started(course, ready, processes) as entrants:
                 measured(course, entrants, processes)
-    return kept.finished(_machine(), {name: value for name, value in vars(options).items() if name != "json"})
+    return kept.finished(machine(), {name: value for name, value in vars(options).items() if name != "json"})
 
 
 def installed(course: Course) -> list[Any]:
@@ -243,7 +243,7 @@ def _who_serve(entrants: Sequence[Entrant], workload: Any) -> list[Entrant]:
     return [each for each in entrants if each.stack.serves is None or workload.name in each.stack.serves]
 
 
-def _machine() -> str:
+def machine() -> str:
     """The processor, its cores, the memory and the system."""
     told = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in told if line.startswith("model name")), platform.machine())

@@ -1,4 +1,5 @@
-"""What the last race says, as text, as the table of README, and as pictures: `python -m bench report`.
+"""What the last race says, as text, as the table of README, and as pictures, and what the last growth does, as tables
+of docs/bench.md: `python -m bench report`.
 
 The pictures are the charts that the console shows at `/bench`, drawn by the same templates and photographed in
 Chromium: no other program that draws is needed.
@@ -10,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 from playwright.sync_api import Browser, sync_playwright
 
+from bench import growth
 from msingi.console import figures
 from msingi.console.figures import LIMITS, OURS, REFERENCE, Chart, Row, Run, number
 
@@ -20,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 README, IMAGES = ROOT / "README.md", ROOT / "docs" / "images"
 CONSOLE = Path(figures.__file__).parent
 NONE = "\nNo race has been kept yet.\n"
-BEGIN, END = "<!-- race: begin -->", "<!-- race: end -->"
+BENCH = ROOT / "docs" / "bench.md"
 CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 PAGE = """<!doctype html><html data-theme="light"><head><style>{{ style }}
 body { width: 790px; margin: 0; padding: 16px; background: #fff; }</style></head>
@@ -38,19 +41,34 @@ def main(arguments: Sequence[str] = ()) -> int:
         print(f"There is no {options.source}: make bench ARGS='race --json bench/last.json'", file=sys.stderr)
         return 2
     README.write_text(with_table(README.read_text("utf-8"), run), "utf-8")
+    BENCH.write_text(with_growth(BENCH.read_text("utf-8")), "utf-8")
     if not options.no_pictures:
         draw(run, IMAGES)
     print(text(run))
     return 0
 
 
-# ---- the table of README
+# ---- the tables
 
 
 def with_table(readme: str, run: Run | None) -> str:
     """README with the table of this run between its markers. Raises ValueError if they are not there."""
-    begin, end = readme.index(BEGIN) + len(BEGIN), readme.index(END)
-    return f"{readme[:begin]}\n{table(run) if run else NONE}\n{readme[end:]}"
+    return _between(readme, "race", table(run) if run else NONE)
+
+
+def with_growth(page: str) -> str:
+    """A page with the tables of the last growth between its markers. Raises ValueError if they are not there."""
+    kept = growth.LAST
+    told = growth.tables(msgspec.json.decode(kept.read_bytes())) if kept.is_file() else "None has been kept yet."
+    return _between(page, "growth", f"\n{told}\n")
+
+
+def _between(page: str, what: str, told: str) -> str:
+    before, begin, rest = page.partition(f"<!-- {what}: begin -->\n")
+    _, end, after = rest.partition(f"<!-- {what}: end -->")
+    if not end:
+        raise ValueError(f"nothing says where the figures of the {what} go")
+    return f"{before}{begin}{told}\n{end}{after}"
 
 
 def table(run: Run) -> str:

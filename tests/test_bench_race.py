@@ -293,6 +293,42 @@ def test_a_scan_and_a_find_that_reads_much_more_than_it_returns_are_faults() -> 
     assert fault("small", 50, 1, "COLLSCAN") == ""
 
 
+def test_the_tables_say_how_it_grows() -> None:
+    def row(by: str, step: int, rates: list[float]) -> dict[str, Any]:
+        return {"workload": "hello", "title": "hello", by: step, "rates": rates, "read": 3}
+
+    took = {"sockets": 1000, "latencies": {"p50": 18.4, "p99": 27.0}, "server_us": 16.8, "kilobytes": 138.3}
+    tables = growth.tables(
+        {
+            "at": "2026-01-02",
+            "machine": "a machine, 2 cores",
+            "data": [row("size", 10_000, [900.0, 1000.0, 1100.0]), row("size", 1_000_000, [800.0, 80.0, 900.0])],
+            "connections": [row("connections", 1, [300.0]), row("connections", 256, [400.0])],
+            "sockets": [took],
+        }
+    )
+    assert tables.splitlines() == [
+        "Measured on 2026-01-02 (a machine, 2 cores), one web process.",
+        "",
+        "| requests a second, by documents | 10,000 | 1,000,000 | the fewest ÷ the most | documents read, at most |",
+        "|---|---:|---:|---:|---:|",
+        "| hello | 1,000 | 800 | 1.25 | 3 |",
+        "",
+        "| requests a second, by connections | 1 | 256 |",
+        "|---|---:|---:|",
+        "| hello | 300 | 400 |",
+        "",
+        "| sockets | until the last has heard, ms (p99) | server for each socket, µs | memory of a socket, kB |",
+        "|---:|---:|---:|---:|",
+        "| 1,000 | 18.4 (27) | 16.8 | 138 |",
+    ]
+
+
+def test_the_page_shows_what_the_last_growths_file_says() -> None:
+    page = (ROOT / "docs" / "bench.md").read_text("utf-8")
+    assert report.with_growth(page) == page
+
+
 # ---- what is said of it
 
 
