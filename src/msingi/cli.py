@@ -464,6 +464,7 @@ def granian(settings: Settings) -> list[str]:
         ),
         *("--workers", str(settings.processes), "--respawn-failed-workers", "--respawn-interval", "0.2"),
         *("--workers-kill-timeout", "15", "--http", "1", "--ws", "--no-access-log", "--log-level", "warning"),
+        # A body comes in pieces of at most so many bytes. A head may be as long before the edge refuses it.
         *("--http1-header-read-timeout", "5000", "--http1-buffer-size", "262144"),
         "msingi.asgi:app",
     ]

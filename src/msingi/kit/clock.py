@@ -24,9 +24,10 @@ def stamp() -> str:
     """The same time as text, for the logs: `2026-01-31T08:00:00.000+00:00`."""
     global _second
     second, thousandths = divmod(int(seconds() * 1000), 1000)
-    if second != _second[0]:
-        _second = (second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}")
-    return f"{_second[1]}.{thousandths:03}+00:00"
+    said = _second  # threads log too
+    if second != said[0]:
+        said = _second = (second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}")
+    return f"{said[1]}.{thousandths:03}+00:00"
 
 
 def seconds() -> float:

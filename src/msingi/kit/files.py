@@ -339,7 +339,9 @@ def _write(file: FileIO, pieces: Sequence[bytes]) -> None:
     """Write all pieces by one call to the system, which need not copy them together; it may take less than all."""
     if len(pieces) > MOST_PIECES:
         pieces = [b"".join(pieces)]
-    left = sum(map(len, pieces)) - os.writev(file.fileno(), pieces)
+    left = sum(map(len, pieces))
+    if left:
+        left -= os.writev(file.fileno(), pieces)
     if left:
         rest = memoryview(b"".join(pieces))[-left:]
         while rest:
