@@ -26,7 +26,6 @@ from bench.kept import spans
 from bench.measure import Entrant, How
 from bench.race import progress
 from bench.wire import Wrong
-from msingi.console.figures import number
 from msingi.kit import embedded
 
 LAST = Path(__file__).parent / "growth.json"
@@ -242,13 +241,11 @@ MEASURES = {"data": more_data, "connections": more_connections, "sockets": more_
 def told(report: Row) -> list[str]:
     """All of it as text."""
     lines = []
-    for name in dict.fromkeys(row["workload"] for row in report.get("data", ())):
-        rows = [row for row in report["data"] if row["workload"] == name]
+    for rows in by_workload(report.get("data", ())):
         cells = [f"{row['size']:>10,}: {statistics.median(row['rates']):>8.0f}/s, reads {row['read']}" for row in rows]
         lines.append(f"{rows[0]['title']:<46}" + "".join(cells) + f"   {_flat(rows)}")
         lines += [f"    NOT RIGHT: {row['size']:,} documents: {fault}" for row in rows for fault in row["faults"]]
-    for name in dict.fromkeys(row["workload"] for row in report.get("connections", ())):
-        rows = [row for row in report["connections"] if row["workload"] == name]
+    for rows in by_workload(report.get("connections", ())):
         cells = [f"{row['connections']:>5}: {statistics.median(row['rates']):>7.0f}/s" for row in rows]
         lines.append(f"{rows[0]['title']:<46}" + "".join(cells))
     for row in report.get("sockets", ()):
@@ -261,45 +258,19 @@ def told(report: Row) -> list[str]:
 
 
 def _flat(rows: Sequence[Row]) -> str:
-    return f"{_ratio(rows):.2f} times as fast at {rows[0]['size']:,} as at {rows[-1]['size']:,}"
+    return f"{ratio(rows):.2f} times as fast at {rows[0]['size']:,} as at {rows[-1]['size']:,}"
 
 
-def _ratio(rows: Sequence[Row]) -> float:
+def by_workload(rows: Sequence[Row]) -> list[list[Row]]:
+    """Those of each workload, in the order in which they were asked."""
+    names = dict.fromkeys(row["workload"] for row in rows)
+    return [[row for row in rows if row["workload"] == name] for name in names]
+
+
+def ratio(rows: Sequence[Row]) -> float:
     """How many times as fast the first is as the last."""
     first, last = (statistics.median(row["rates"]) for row in (rows[0], rows[-1]))
     return first / last
-
-
-def tables(report: Row) -> str:
-    """All of it as tables of Markdown."""
-    lines = [f"Measured on {report['at']} ({report['machine']}), one web process.", ""]
-    for part, by in (("data", "size"), ("connections", "connections")):
-        lines += [*_table(report[part], by), ""] if report.get(part) else []
-    if report.get("sockets"):
-        lines += [
-            "| sockets | until the last has heard, ms (p99) | server for each socket, µs | memory of a socket, kB |",
-            "|---:|---:|---:|---:|",
-        ]
-        for row in report["sockets"]:
-            p50, p99 = row["latencies"]["p50"], row["latencies"]["p99"]
-            costs = f"{number(row['server_us'])} | {number(row['kilobytes'])}"
-            lines.append(f"| {row['sockets']:,} | {number(p50)} ({number(p99)}) | {costs} |")
-    return "\n".join(lines).rstrip()
-
-
-def _table(rows: Sequence[Row], by: str) -> list[str]:
-    """Requests a second of each workload, side by side for each size or number of connections."""
-    steps = list(dict.fromkeys(row[by] for row in rows))
-    more = ["the fewest ÷ the most", "documents read, at most"] if by == "size" else []
-    of = {"size": "documents", "connections": "connections"}[by]
-    head = [f"requests a second, by {of}", *(f"{step:,}" for step in steps), *more]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    for name in dict.fromkeys(row["workload"] for row in rows):
-        several = [row for row in rows if row["workload"] == name]
-        cells = [several[0]["title"], *(number(statistics.median(row["rates"])) for row in several)]
-        cells += [f"{_ratio(several):.2f}", str(max(row["read"] for row in several))] if more else []
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ Chromium: no other program that draws is needed.
 """
 
 import argparse
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import msgspec
@@ -59,7 +61,7 @@ def with_table(readme: str, run: Run | None) -> str:
 def with_growth(page: str) -> str:
     """A page with the tables of the last growth between its markers. Raises ValueError if they are not there."""
     kept = growth.LAST
-    told = growth.tables(msgspec.json.decode(kept.read_bytes())) if kept.is_file() else "None has been kept yet."
+    told = growth_tables(msgspec.json.decode(kept.read_bytes())) if kept.is_file() else "None has been kept yet."
     return _between(page, "growth", f"\n{told}\n")
 
 
@@ -108,14 +110,21 @@ def _table(run: Run, count: int) -> str:
     has_limit = OURS in names and not measured.isdisjoint(LIMITS)
     head = ["", *(run.stacks[name] for name in names), *(f"{run.stacks[OURS]} ÷ {run.stacks[to]}" for to in beside)]
     head += ["the limit", f"{run.stacks[OURS]} ÷ the limit"] if has_limit else []
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines = []
     for several in figures.by_workload(rows).values():
         first, found = several[0], {row.stack: row for row in several}
         ours = found.get(OURS)
         cells = [first.title, *(_cell(found.get(name)) for name in names), *(_ratio(run, ours, to) for to in beside)]
         cells += [_cell(run.row(first, *LIMITS)), _ratio(run, ours, *LIMITS)] if has_limit else []
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return _markdown(head, lines)
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]], names: int = 1) -> str:
+    """A table whose first columns are `names`, and whose others are figures."""
+    rules = "|" + "---|" * names + "---:|" * (len(head) - names)
+    first, *others = ("| " + " | ".join(cells) + " |" for cells in (head, *lines))
+    return "\n".join([first, rules, *others])
 
 
 def _cell(row: Row | None) -> str:
@@ -135,6 +144,42 @@ def _memory(run: Run) -> str:
         for each in run.memory
     ]
     return f"Memory of the web processes at rest and after the load: {'; '.join(told)}."
+
+
+def growth_tables(kept: dict[str, Any]) -> str:
+    """What `python -m bench growth` kept: its documents, its connections and its sockets, as far as they are there."""
+    parts = [f"Measured on {kept['at']} ({kept['machine']}), one web process."]
+    parts += [_steps(kept["data"], "size", "documents")] if kept.get("data") else []
+    parts += [_steps(kept["connections"], "connections", "connections")] if kept.get("connections") else []
+    parts += [_sockets(kept["sockets"])] if kept.get("sockets") else []
+    return "\n\n".join(parts)
+
+
+def _steps(rows: Sequence[dict[str, Any]], by: str, what: str) -> str:
+    """Requests a second of each workload, side by side for each size or number of connections."""
+    more = ["the fewest ÷ the most", "documents read, at most"] if by == "size" else []
+    steps = dict.fromkeys(row[by] for row in rows)
+    head = [f"requests a second, by {what}", *(f"{step:,}" for step in steps), *more]
+    lines = []
+    for several in growth.by_workload(rows):
+        cells = [several[0]["title"], *(number(statistics.median(row["rates"])) for row in several)]
+        cells += [f"{growth.ratio(several):.2f}", str(max(row["read"] for row in several))] if more else []
+        lines.append(cells)
+    return _markdown(head, lines)
+
+
+def _sockets(rows: Sequence[dict[str, Any]]) -> str:
+    head = ["sockets", "until the last has heard, ms (p99)", "server for each socket, µs", "memory of a socket, kB"]
+    lines = [
+        [
+            f"{row['sockets']:,}",
+            f"{number(row['latencies']['p50'])} ({number(row['latencies']['p99'])})",
+            number(row["server_us"]),
+            number(row["kilobytes"]),
+        ]
+        for row in rows
+    ]
+    return _markdown(head, lines, names=0)
 
 
 # ---- the same for a terminal

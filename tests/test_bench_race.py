@@ -298,7 +298,7 @@ def test_the_tables_say_how_it_grows() -> None:
         return {"workload": "hello", "title": "hello", by: step, "rates": rates, "read": 3}
 
     took = {"sockets": 1000, "latencies": {"p50": 18.4, "p99": 27.0}, "server_us": 16.8, "kilobytes": 138.3}
-    tables = growth.tables(
+    tables = report.growth_tables(
         {
             "at": "2026-01-02",
             "machine": "a machine, 2 cores",

@@ -129,7 +129,7 @@ def storage() -> Storage:
     return state.part(Storage, lambda: Storage(state.settings()))
 
 
-def in_thread(work: Callable[..., None], *arguments: Any) -> asyncio.Future[None]:
+def _in_thread(work: Callable[..., None], *arguments: Any) -> asyncio.Future[None]:
     """Work at a disk, in a thread of the storage's own: a disk that is slow holds up nothing but files."""
     return asyncio.get_running_loop().run_in_executor(storage().threads, work, *arguments)
 
@@ -274,7 +274,7 @@ class Writing:
             await self._send(pieces, last)
             return
         # Shielded: a thread cannot be called back, and what it makes is only removed when it has made it.
-        self.storing = in_thread(self._put, self.path, pieces, last)
+        self.storing = _in_thread(self._put, self.path, pieces, last)
         await asyncio.shield(self.storing)
 
     def _put(self, path: Path, pieces: Sequence[bytes], last: bool) -> None:
@@ -283,7 +283,8 @@ class Writing:
                 self.file = _created(path)
             for piece in pieces:
                 self.hash.update(piece)
-            _write(self.file, pieces)
+            if pieces:
+                _write(self.file, pieces)
             if last:
                 self.file.close()
         except OSError as error:
@@ -314,7 +315,7 @@ class Writing:
         with suppress(BaseError, OSError):  # if that fails the sweep removes it
             if self.storing is not None:
                 await asyncio.wait([self.storing])
-                await in_thread(self._unlink)
+                await _in_thread(self._unlink)
             elif self.whole:
                 await obstore.delete_async(storage().store, self.place)
             else:
@@ -339,9 +340,7 @@ def _write(file: FileIO, pieces: Sequence[bytes]) -> None:
     """Write all pieces by one call to the system, which need not copy them together; it may take less than all."""
     if len(pieces) > MOST_PIECES:
         pieces = [b"".join(pieces)]
-    left = sum(map(len, pieces))
-    if left:
-        left -= os.writev(file.fileno(), pieces)
+    left = sum(map(len, pieces)) - os.writev(file.fileno(), pieces)
     if left:
         rest = memoryview(b"".join(pieces))[-left:]
         while rest:

@@ -486,3 +486,4 @@ def test_a_path_cannot_forge_a_line_in_the_log(client: httpx.Client, server: Ser
     wait_until(lambda: [each for each in server.lines() if each.get("request_id") == "the-forger"])
     (line,) = [each for each in server.output.read_bytes().splitlines() if b"forged" in each]
     assert msgspec.json.decode(line)["event"] == "request"
+    assert not [each for each in server.lines() if each["event"] == "forged"]
