@@ -68,7 +68,7 @@ FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-h
 ONCE = (b"host", b"content-length", b"content-type", b"authorization", b"origin")  # twice means a trick
 BODY_SECONDS = 30.0  # for a body of the usual size to arrive in
 SLOWEST = 16 * 1024  # bytes a second that keep a greater body, of a route that takes such, alive beyond that
-LINGER = 1.0  # seconds for which the rest of a refused body is thrown away, so that its sender reads why
+LINGER = 1.0  # seconds for which a body that nobody read is thrown away, so that its sender reads the reply
 MOST_HEADERS = 64 * 1024
 TAGGED_UP_TO = 256 * 1024
 SQUEEZED_FROM = 1024
@@ -78,6 +78,8 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 STREAMED = b"text/event-stream"
+CLOSE: Header = (b"connection", b"close")
+CUTTING = frozenset({400, 408, 431})  # the end of such a request is not clear, or was waited for long enough
 PRIVATE = b"private, no-cache"
 
 
@@ -315,24 +317,30 @@ class Exchange:
         """Answer with a problem instead of what the application would say."""
         self.refusing = True
         self.held = None
-        if self.body_left and isinstance(problem, TooLarge):
-            await self.throw_away_body()
         status, headers, body = problem_reply(problem, self.id)
-        if status in (400, 408, 413, 431) and self.body_left and self.scope["http_version"] != "2":
-            headers.append((b"connection", b"close"))
+        if status in CUTTING and self.body_left and self.scope["http_version"] != "2":
+            headers.append(CLOSE)
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    async def throw_away_body(self) -> None:
-        """Many clients read no reply before they have sent all; cut off in the middle they never learn why."""
+    # ---- the body, counted and timed
+
+    async def read_off_body(self) -> bool:
+        """Throw away what the application did not read; returns whether that was all there is.
+
+        The server cuts a connection whose body had not come when the reply was whole. Who sends headers and body one
+        after the other, as most clients do, would lose the reply with it, or the next request. Who asks before sending
+        needs none of that.
+        """
         if b"expect" in self.headers:
-            return  # this one asks first
+            return False
         end = asyncio.get_running_loop().time() + LINGER
         while self.body_left:
             message = await self.piece(end)
-            self.body_left = message is not None and message.get("more_body", False)
-
-    # ---- the body, counted and timed
+            if message is None:
+                return False
+            self.body_left = message.get("more_body", False)
+        return True
 
     async def receive(self) -> Message:
         """The next piece of the body, for the application."""
@@ -404,6 +412,11 @@ class Exchange:
         status: int = start["status"]
         headers = [(name.lower(), value) for name, value in start.get("headers", ())]
         names = dict(headers)
+        if self.body_left and self.scope["http_version"] != "2" and b"connection" not in names:
+            is_streamed = message.get("more_body", False)  # somebody may be listening for the caller's leaving
+            if is_streamed or not await self.read_off_body():
+                headers.append(CLOSE)
+                names[b"connection"] = CLOSE[1]
         self.add_what_all_replies_have(status, headers, names)
         body: bytes = message.get("body", b"")
         if body and not message.get("more_body", False) and _is_text(names.get(b"content-type", b"")):
@@ -439,7 +452,7 @@ class Exchange:
             if origin in self.edge.origins:
                 headers.extend(_permission(origin, self.edge.exposed))
         if drain.draining() and self.scope["http_version"] != "2" and b"connection" not in names:
-            headers.append((b"connection", b"close"))  # the next request goes to a process that stays
+            headers.append(CLOSE)  # the next request goes to a process that stays
 
     def keeping(self, status: int, names: dict[bytes, bytes]) -> bytes:
         """Who may keep a reply that does not say: nobody what was made for one person, save that one for a 304."""

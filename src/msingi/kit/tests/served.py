@@ -114,6 +114,12 @@ async def weigh_much(request: AnyRequest) -> dict[str, int]:
     return {"bytes": len(await request.body())}
 
 
+@post("/wave")
+async def wave() -> dict[str, str]:
+    """Reads no body, whatever comes."""
+    return {"hello": "back"}
+
+
 @get("/slow")
 async def slow() -> dict[str, int]:
     await asyncio.sleep(1.5)
@@ -156,7 +162,7 @@ async def _say_farewell() -> None:
 
 
 PLAIN = [small, big, kept, page, strict_page, boom, busy, cookie, who, slow, ticks]
-TAKING = [add_crate, take_anything, weigh, weigh_much]
+TAKING = [add_crate, take_anything, weigh, weigh_much, wave]
 ROUTES = [*PLAIN, *TAKING, talk, *health.routes]
 
 

@@ -1,10 +1,12 @@
 """The edge over real HTTP: what comes in is judged, what goes out is dressed, whatever answers inside."""
 
 import gzip
+import http.client
 import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 
 import httpx
 import msgspec
@@ -399,6 +401,44 @@ def test_c12_a_body_that_trickles_does_not_buy_time(server: Server) -> None:
             except TimeoutError:
                 continue
     assert got.startswith(b"HTTP/1.1 408")
+
+
+def _ask_slowly(server: Server, path: str, body: bytes, **headers: str) -> http.client.HTTPConnection:
+    """Send a body a moment after its headers, when the reply is ready for long."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.auto_open = 0
+    connection.connect()
+    connection.putrequest("POST", path)
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    time.sleep(0.05)
+    with suppress(OSError):
+        connection.send(body)
+    return connection
+
+
+@pytest.mark.parametrize(("path", "status"), [("/wave", 201), ("/nothing", 404), ("/small", 405), ("/crates", 400)])
+def test_a_body_that_nobody_reads_does_not_end_the_connection(server: Server, path: str, status: int) -> None:
+    body = b"{}" if status != 400 else b"{"
+    with closing(_ask_slowly(server, path, body, Content_Length=str(len(body)))) as connection:
+        reply = connection.getresponse()
+        reply.read()
+        assert (reply.status, reply.headers["Connection"]) == (status, None)
+        connection.request("GET", "/small")
+        assert connection.getresponse().read() == b'{"hello":"world"}'
+
+
+def test_a_reply_says_that_the_connection_ends_where_the_rest_of_a_body_does_not_come(server: Server) -> None:
+    with closing(_ask_slowly(server, "/wave", b"{", Content_Length="2")) as connection:
+        reply = connection.getresponse()
+        assert (reply.status, reply.read(), reply.headers["Connection"]) == (201, b'{"hello":"back"}', "close")
+
+
+def test_who_asks_before_sending_a_body_that_nobody_reads_is_answered_at_once(server: Server) -> None:
+    with closing(_ask_slowly(server, "/wave", b"", Content_Length="2", Expect="100-continue")) as connection:
+        reply = connection.getresponse()
+        assert (reply.status, reply.headers["Connection"]) == (201, "close")
 
 
 # ---- ETag, compression, HEAD
