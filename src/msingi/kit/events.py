@@ -27,6 +27,7 @@ log = structlog.get_logger("events")
 
 OUTBOX_KEPT = 7 * 24 * 3600  # seconds that a told event can be carried again
 INBOX_KEPT = 14 * 24 * 3600  # seconds that a double is known: longer than the outbox can make one
+LOADED = {f"{CARRIED}.0": {"$exists": True}}  # a document in which events still ride
 
 
 class Event(Struct, frozen=True):
@@ -254,15 +255,15 @@ async def unload(base: str, riding: Sequence[Riding]) -> None:
         await database[name].bulk_write(left, ordered=False)
 
 
-async def unload_all(base: str) -> int:
+async def unload_all(base: str, names: Sequence[str] | None = None) -> int:
     """Move all events that still ride in documents of a database; returns how many documents had any.
 
-    It looks at every document, so it is for when it is unknown what was missed.
+    It looks at every document, of these collections or of all, so it is for when it is unknown what was missed.
     """
     database = state.mongo()[base]
     found = 0
-    for name in await database.list_collection_names():
-        async for doc in database[name].find({f"{CARRIED}.0": {"$exists": True}}, {CARRIED: 1}):
+    for name in await database.list_collection_names() if names is None else names:
+        async for doc in database[name].find(LOADED, {CARRIED: 1}):
             await unload(base, [Riding(name, doc["_id"], doc[CARRIED])])
             found += 1
     return found
@@ -281,12 +282,19 @@ class Hearer(Protocol):
     def found(self) -> Any: ...
 
 
+async def unload_few(product: str) -> None:
+    """`unload_all` where there is little of everything: one question tells which collections have any."""
+    database = state.database(product)
+    names = await holding(database, await database.list_collection_names(), LOADED)
+    await unload_all(database.name, names)
+
+
 async def told(products: Iterable[str]) -> list[Event]:
     """The events that these products have told and still keep, in the order in which they happened."""
     kinds = {tag_of(kind): kind for kind in _kinds(Event) if kind.__struct_config__.tag}
     rows: list[Row] = []
     for product in products:
-        await unload_all(state.database_name(product))
+        await unload_few(product)
         rows += await outbox(product).raw.find().to_list()
     rows.sort(key=lambda row: str(row["_id"]))
     return [msgspec.convert({"type": row["type"], **row["body"]}, kinds[row["type"]]) for row in rows]

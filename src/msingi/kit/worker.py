@@ -9,7 +9,7 @@ import structlog
 
 from msingi.kit import audit_chain, data_keys, drain, files, mail, memory, relay, resealing, state
 from msingi.kit.config import Settings
-from msingi.kit.events import Hearer, unload_all
+from msingi.kit.events import Hearer, unload_few
 from msingi.kit.hearing import Hearing, catch_up, look_for_gaps
 from msingi.kit.runner import Runner, run_due
 
@@ -83,7 +83,7 @@ async def work_off(products: Sequence[Hearer], *, raising: bool = True) -> None:
     while True:
         done: list[Any] = []
         for product in products:
-            await unload_all(state.database_name(product.name))
+            await unload_few(product.name)
         for product in products:
             done += [True] * await catch_up(product.name, product.found.reactions)
             done += await run_due(product.name)

@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from time import monotonic
 from typing import Any, TypeVar
@@ -305,9 +306,11 @@ class Daraja:
         if self.open.get(prompt.number) == prompt.id:
             del self.open[prompt.number]
         if result == "0":
-            prompt.receipt = self._credited(prompt.amount, prompt.account)
+            prompt.paid_at = nairobi_time()
+            prompt.receipt = self._credited(prompt.amount, prompt.account, prompt.paid_at)
             if "ConfirmationURL" in self.registered:
-                confirmation = bill(prompt.receipt, prompt.amount, prompt.account, prompt.number, prompt.shop)
+                about = (prompt.amount, prompt.account, prompt.number, prompt.shop)
+                confirmation = bill(prompt.receipt, prompt.paid_at, *about)
                 self._later(self._send(self.registered["ConfirmationURL"], confirmation, {}))
         fault = self.control.take("mpesa.callback") or _magic_callback(prompt.number) or {}
         await asyncio.sleep(self.control.settings.tell_after)
@@ -389,17 +392,19 @@ class Daraja:
         return accepted(new_conversation(), new_conversation())
 
     async def _paid_by_hand(self, amount: int, account: str, number: str) -> None:
-        asked = bill(new_receipt(), amount, account, number, "174379")
+        about = (amount, account, number, "174379")
+        asked = bill(new_receipt(), nairobi_time(), *about)
         if "ValidationURL" in self.registered:
             await self._send(self.registered["ValidationURL"], asked, {})
-        confirmed = {**asked, "TransID": self._credited(amount, account)}
+        paid_at = nairobi_time()
+        confirmed = bill(self._credited(amount, account, paid_at), paid_at, *about)
         if "ConfirmationURL" in self.registered:
             fault = self.control.take("mpesa.callback") or {}
             await self._send(self.registered["ConfirmationURL"], confirmed, fault)
 
-    def _credited(self, amount: int, account: str) -> str:
+    def _credited(self, amount: int, account: str, at: datetime) -> str:
         receipt = new_receipt()
-        self.paid_in.append((receipt, f"{nairobi_time():%d-%m-%Y %H:%M:%S}", amount, account))
+        self.paid_in.append((receipt, f"{at:%d-%m-%Y %H:%M:%S}", amount, account))
         return receipt
 
     def statement(self) -> str:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct
@@ -38,6 +39,7 @@ class Prompt(Struct):
     made: float
     result: str = ""
     receipt: str = ""
+    paid_at: datetime | None = None
 
 
 class Payout(Struct):
@@ -98,7 +100,7 @@ def push_callback(prompt: Prompt, fault: Fault) -> Body:
                 {"Name": "Amount", "Value": float(prompt.amount if wrong is None else wrong)},
                 {"Name": "MpesaReceiptNumber", "Value": prompt.receipt},
                 {"Name": "Balance"},
-                {"Name": "TransactionDate", "Value": int(f"{nairobi_time():%Y%m%d%H%M%S}")},
+                {"Name": "TransactionDate", "Value": int(f"{prompt.paid_at:%Y%m%d%H%M%S}")},
                 {"Name": "PhoneNumber", "Value": int(prompt.number)},
             ]
         }
@@ -152,19 +154,19 @@ def result(about: Payout, code: str, words: str, details: Body) -> Body:
     return {"Result": told}
 
 
-def bill(receipt: str, amount: int, account: str, number: str, shop: str) -> Body:
+def bill(receipt: str, at: datetime, amount: int, account: str, number: str, shop: str) -> Body:
     """What a C2B validation and a confirmation say."""
     return {
         "TransactionType": "Pay Bill",
         "TransID": receipt,
-        "TransTime": f"{nairobi_time():%Y%m%d%H%M%S}",
+        "TransTime": f"{at:%Y%m%d%H%M%S}",
         "TransAmount": f"{amount}.00",
         "BusinessShortCode": shop,
         "BillRefNumber": account,
         "InvoiceNumber": "",
         "OrgAccountBalance": "",
         "ThirdPartyTransID": "",
-        "MSISDN": secrets.token_hex(32),  # they hide it
+        "MSISDN": sha256(number.encode()).hexdigest(),  # they hide it
         "FirstName": "AMANI",
     }
 

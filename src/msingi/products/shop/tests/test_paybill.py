@@ -14,7 +14,7 @@ from msingi.kit.payments.face import Asked, Begun, Fact
 from msingi.kit.payments.models import facts, payments
 from msingi.kit.payments.mpesa import MPesa
 from msingi.kit.payments.mpesa_facts import still_open
-from msingi.kit.payments.sandbox.daraja_says import bill, new_receipt
+from msingi.kit.payments.sandbox.daraja_says import bill, nairobi_time, new_receipt
 from msingi.kit.payments.testing import Bank
 from msingi.kit.testing import Client, World
 from msingi.kit.tests.mpesa_served import Ear, Sandbox, ear, paybill, sandbox, served
@@ -64,7 +64,7 @@ async def mpesa(bank: Bank) -> AsyncIterator[MPesa]:
 async def by_hand(client: Client, mpesa: MPesa, account: str, amount: int, receipt: str = "") -> str:
     """Somebody pays the bill by hand, as the sandbox tells it; returns the receipt."""
     receipt = receipt or new_receipt()
-    said = msgspec.json.encode(bill(receipt, amount // 100, account, PHONE[1:], "174379"))
+    said = msgspec.json.encode(bill(receipt, nairobi_time(), amount // 100, account, PHONE[1:], "174379"))
     segment = mpesa.address("paid", "174379").rpartition("/")[2]
     answer = await client.ask("POST", f"/callbacks/mobile/{segment}", content=said, expect=200)
     assert answer["ResultCode"] == 0
