@@ -25,10 +25,10 @@ from bench import load, measure, meter, race, sockets
 from bench.kept import spans
 from bench.measure import Entrant, How
 from bench.race import progress
+from bench.report import by_workload, ratio
 from bench.wire import Wrong
 from msingi.kit import embedded
 
-LAST = Path(__file__).parent / "growth.json"
 PARTS = ("data", "connections", "sockets")
 AT_ONCE = ("hello", "document", "create")  # workloads that more and more connections ask for
 LOOKED_AT = 6  # requests of each workload whose commands are looked at
@@ -259,18 +259,6 @@ def told(report: Row) -> list[str]:
 
 def _flat(rows: Sequence[Row]) -> str:
     return f"{ratio(rows):.2f} times as fast at {rows[0]['size']:,} as at {rows[-1]['size']:,}"
-
-
-def by_workload(rows: Sequence[Row]) -> list[list[Row]]:
-    """Those of each workload, in the order in which they were asked."""
-    names = dict.fromkeys(row["workload"] for row in rows)
-    return [[row for row in rows if row["workload"] == name] for name in names]
-
-
-def ratio(rows: Sequence[Row]) -> float:
-    """How many times as fast the first is as the last."""
-    first, last = (statistics.median(row["rates"]) for row in (rows[0], rows[-1]))
-    return first / last
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import msgspec
 from markupsafe import Markup
 from playwright.sync_api import Browser, sync_playwright
 
-from bench import growth
 from msingi.console import figures
 from msingi.console.figures import LIMITS, OURS, REFERENCE, Chart, Row, Run, number
 
@@ -26,6 +25,7 @@ README, IMAGES = ROOT / "README.md", ROOT / "docs" / "images"
 CONSOLE = Path(figures.__file__).parent
 NONE = "\nNo race has been kept yet.\n"
 BENCH = ROOT / "docs" / "bench.md"
+GROWN = ROOT / "bench" / "growth.json"  # what the last `python -m bench growth` kept
 CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 PAGE = """<!doctype html><html data-theme="light"><head><style>{{ style }}
 body { width: 790px; margin: 0; padding: 16px; background: #fff; }</style></head>
@@ -60,7 +60,7 @@ def with_table(readme: str, run: Run | None) -> str:
 
 def with_growth(page: str) -> str:
     """A page with the tables of the last growth between its markers. Raises ValueError if they are not there."""
-    kept = growth.LAST
+    kept = GROWN
     told = growth_tables(msgspec.json.decode(kept.read_bytes())) if kept.is_file() else "None has been kept yet."
     return _between(page, "growth", f"\n{told}\n")
 
@@ -155,15 +155,27 @@ def growth_tables(kept: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def by_workload(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Those of each workload, in the order in which they were asked."""
+    names = dict.fromkeys(row["workload"] for row in rows)
+    return [[row for row in rows if row["workload"] == name] for name in names]
+
+
+def ratio(rows: Sequence[dict[str, Any]]) -> float:
+    """How many times as fast the first is as the last."""
+    first, last = (statistics.median(row["rates"]) for row in (rows[0], rows[-1]))
+    return first / last
+
+
 def _steps(rows: Sequence[dict[str, Any]], by: str, what: str) -> str:
     """Requests a second of each workload, side by side for each size or number of connections."""
     more = ["the fewest ÷ the most", "documents read, at most"] if by == "size" else []
     steps = dict.fromkeys(row[by] for row in rows)
     head = [f"requests a second, by {what}", *(f"{step:,}" for step in steps), *more]
     lines = []
-    for several in growth.by_workload(rows):
+    for several in by_workload(rows):
         cells = [several[0]["title"], *(number(statistics.median(row["rates"])) for row in several)]
-        cells += [f"{growth.ratio(several):.2f}", str(max(row["read"] for row in several))] if more else []
+        cells += [f"{ratio(several):.2f}", str(max(row["read"] for row in several))] if more else []
         lines.append(cells)
     return _markdown(head, lines)
 
