@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -84,20 +84,19 @@ async def check_all() -> None:
 @asynccontextmanager
 async def watched() -> AsyncIterator[None]:
     """Look at every stock again and again meanwhile, from beside."""
+    over = False
 
     async def look() -> None:
-        while True:
+        while not over:  # cancelling may be lost in the driver: asyncio.wait_for of Python 3.11 swallows it now and then
             await check_all()
             await asyncio.sleep(0.001)
 
     looking = asyncio.create_task(look())
     try:
         yield
-        assert not looking.done(), looking.exception()
     finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+        over = True
+        await looking
     await check_all()
 
 
