@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar
@@ -16,6 +16,7 @@ from msingi.kit.actors import Actor
 from msingi.kit.errors import NotFound
 from msingi.kit.live import Key, Topic
 from msingi.kit.product import Product
+from msingi.kit.tests.waiting import ended
 
 
 async def board_for(id: str, actor: Actor) -> None:
@@ -59,9 +60,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         drain.install()
         tailer = asyncio.create_task(live.run_tailer())
         yield
-        tailer.cancel()
-        with suppress(asyncio.CancelledError):
-            await tailer
+        await ended(tailer)
 
 
 def serve() -> Any:

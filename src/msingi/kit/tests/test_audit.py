@@ -20,6 +20,7 @@ from msingi.kit.live import sockets
 from msingi.kit.live.wire import Wire
 from msingi.kit.product import Product
 from msingi.kit.testing import Client, House, house_of
+from msingi.kit.tests.waiting import ended
 from msingi.kit.unit import atomic
 
 
@@ -224,8 +225,7 @@ async def test_l1_after_a_crash_between_entry_and_link_the_next_worker_goes_on()
         await until_linked(4)
         assert asyncio.get_running_loop().time() - before < 1.0
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended(task)
     assert (await audit_chain.verify()).checked == 4
     assert await leases.holding("audit", noop)
 

@@ -13,6 +13,7 @@ from msingi.kit.db import Paging, Row
 from msingi.kit.events import Event, emit
 from msingi.kit.tests import mill
 from msingi.kit.tests.mill import Ground, baked, both
+from msingi.kit.tests.waiting import ended
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
@@ -404,8 +405,7 @@ async def carried_and_unheard(*sacks: str) -> None:
     for sack in sacks:
         await mill.grind(sack)
     await until(lambda: carried(there + len(sacks)))
-    carrier.cancel()
-    await asyncio.gather(carrier, return_exceptions=True)
+    await ended(carrier)
 
 
 async def test_what_was_cut_off_before_it_was_read_is_read_from_the_outboxes(monkeypatch: pytest.MonkeyPatch) -> None:

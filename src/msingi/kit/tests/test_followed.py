@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from msingi.kit.actors import permissions_of
 from msingi.kit.roles import Role
 from msingi.kit.state import State
 from msingi.kit.testing import test_settings
-from msingi.kit.tests.waiting import beside, until
+from msingi.kit.tests.waiting import beside, ended, until
 from msingi.kit.unit import atomic
 
 GUARDS = frozenset({"guard"})
@@ -131,9 +130,7 @@ async def test_a_stream_that_fails_is_opened_again() -> None:
     task = asyncio.create_task(followed.follow("trees", watch, begin, hear))
     await asyncio.wait_for(begun.wait(), 5)
     assert len(tried) == 3
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await ended(task)
 
 
 def test_z4_what_a_role_keeps_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:

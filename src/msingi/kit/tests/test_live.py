@@ -37,6 +37,7 @@ from msingi.kit.live.wire import CLOSING
 from msingi.kit.testing import NEARBY, test_settings
 from msingi.kit.tests import copies, live_app
 from msingi.kit.tests.test_wire import Line, running, settled
+from msingi.kit.tests.waiting import ended
 from msingi.kit.unit import atomic
 
 
@@ -827,9 +828,7 @@ async def tailing() -> AsyncIterator[Hub]:
                 await asyncio.sleep(0.01)
         yield hub
     finally:
-        tailer.cancel()
-        with suppress(asyncio.CancelledError):
-            await tailer
+        await ended(tailer)
 
 
 async def following(hub: Hub, after: str | None = None) -> Reader:

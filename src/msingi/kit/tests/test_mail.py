@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -23,6 +22,7 @@ from msingi.kit.config import DEVELOPMENT_SECRET
 from msingi.kit.db import Paging
 from msingi.kit.errors import Stale
 from msingi.kit.product import Product
+from msingi.kit.tests.waiting import ended
 from msingi.kit.unit import atomic, guarded
 
 LETTERS = {
@@ -196,9 +196,7 @@ async def test_a_running_worker_sends_at_once(posted: state.State, office: PostO
         await until(lambda: office.taken, within=3)  # well before the next sweep
         assert office.ids == [f"<{first.id}@msingi.test>"]
     finally:
-        worker.cancel()
-        with suppress(asyncio.CancelledError):
-            await worker
+        await ended(worker)
 
 
 async def test_c7_a_letter_leaves_within_a_minute_of_a_refusing_servers_return(

@@ -25,6 +25,11 @@ async def beside(watch: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterato
     try:
         yield
     finally:
-        await drain.end([task])
-        if not task.cancelled():
-            task.result()
+        await ended(task)
+
+
+async def ended(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task that goes on for ever, again if that got lost, as `drain.end` says; raises what it raised."""
+    await drain.end([task])
+    if not task.cancelled():
+        task.result()

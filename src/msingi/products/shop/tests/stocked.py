@@ -87,7 +87,7 @@ async def watched() -> AsyncIterator[None]:
     over = False
 
     async def look() -> None:
-        while not over:  # cancelling may be lost in the driver: asyncio.wait_for of Python 3.11 swallows it now and then
+        while not over:  # to cancel it might do nothing: see drain.end
             await check_all()
             await asyncio.sleep(0.001)
 
