@@ -62,9 +62,10 @@ async def start_worker(servers: embedded.Servers, tmp_path: Path) -> AsyncIterat
         return started[-1]
 
     yield start
-    for process in started:
+    for number, process in enumerate(started):
         process.kill()
         process.wait()
+        print((tmp_path / f"worker {number}.log").read_text()[-4000:])  # seen where the test failed
 
 
 async def beginning() -> bool:
