@@ -60,8 +60,7 @@ def with_table(readme: str, run: Run | None) -> str:
 
 def with_growth(page: str) -> str:
     """A page with the tables of the last growth between its markers. Raises ValueError if they are not there."""
-    kept = GROWN
-    told = growth_tables(msgspec.json.decode(kept.read_bytes())) if kept.is_file() else "None has been kept yet."
+    told = growth_tables(msgspec.json.decode(GROWN.read_bytes())) if GROWN.is_file() else "None has been kept yet."
     return _between(page, "growth", f"\n{told}\n")
 
 

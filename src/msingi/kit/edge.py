@@ -78,7 +78,6 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 STREAMED = b"text/event-stream"
-CLOSE: Header = (b"connection", b"close")
 CUTTING = frozenset({400, 408, 431})  # the end of such a request is not clear, or was waited for long enough
 PRIVATE = b"private, no-cache"
 
@@ -318,21 +317,19 @@ class Exchange:
         self.refusing = True
         self.held = None
         status, headers, body = problem_reply(problem, self.id)
-        if status in CUTTING and self.body_left and self.scope["http_version"] != "2":
-            headers.append(CLOSE)
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     # ---- the body, counted and timed
 
-    async def read_off_body(self) -> bool:
+    async def read_off_body(self, status: int, is_streamed: bool) -> bool:
         """Throw away what the application did not read; returns whether that was all there is.
 
         The server cuts a connection whose body had not come when the reply was whole. Who sends headers and body one
         after the other, as most clients do, would lose the reply with it, or the next request. Who asks before sending
-        needs none of that.
+        needs none of that; and where a reply is streamed, somebody else may be listening for the caller's leaving.
         """
-        if b"expect" in self.headers:
+        if b"expect" in self.headers or is_streamed or (self.refusing and status in CUTTING):
             return False
         end = asyncio.get_running_loop().time() + LINGER
         while self.body_left:
@@ -412,11 +409,10 @@ class Exchange:
         status: int = start["status"]
         headers = [(name.lower(), value) for name, value in start.get("headers", ())]
         names = dict(headers)
-        if self.body_left and self.scope["http_version"] != "2" and b"connection" not in names:
-            is_streamed = message.get("more_body", False)  # somebody may be listening for the caller's leaving
-            if is_streamed or not await self.read_off_body():
-                headers.append(CLOSE)
-                names[b"connection"] = CLOSE[1]
+        is_unread = self.body_left and not await self.read_off_body(status, message.get("more_body", False))
+        # Where a process ends, the next request goes to one that stays.
+        if (is_unread or drain.draining()) and self.scope["http_version"] != "2" and b"connection" not in names:
+            headers.append((b"connection", b"close"))
         self.add_what_all_replies_have(status, headers, names)
         body: bytes = message.get("body", b"")
         if body and not message.get("more_body", False) and _is_text(names.get(b"content-type", b"")):
@@ -451,8 +447,6 @@ class Exchange:
             headers.append((b"vary", b"Origin"))
             if origin in self.edge.origins:
                 headers.extend(_permission(origin, self.edge.exposed))
-        if drain.draining() and self.scope["http_version"] != "2" and b"connection" not in names:
-            headers.append(CLOSE)  # the next request goes to a process that stays
 
     def keeping(self, status: int, names: dict[bytes, bytes]) -> bytes:
         """Who may keep a reply that does not say: nobody what was made for one person, save that one for a 304."""

@@ -284,9 +284,12 @@ class Hearer(Protocol):
 
 async def unload_few(product: str) -> None:
     """`unload_all` where there is little of everything: one question tells which collections have any."""
+    await unload_all(state.database_name(product), await _all_holding(product, LOADED))
+
+
+async def _all_holding(product: str, where: Row) -> list[str]:
     database = state.database(product)
-    names = await holding(database, await database.list_collection_names(), LOADED)
-    await unload_all(database.name, names)
+    return await holding(database, await database.list_collection_names(), where)
 
 
 async def told(products: Iterable[str]) -> list[Event]:
@@ -319,6 +322,7 @@ async def forget(products: Iterable[str]) -> None:
     """Forget what these products have told."""
     for product in products:
         await outbox(product).raw.delete_many({})
-        database = state.database(product)
-        for name in await holding(database, await database.list_collection_names(), {TOLD: {"$exists": True}}):
-            await database[name].update_many({TOLD: {"$exists": True}}, {"$unset": {CARRIED: 1, TOLD: 1}})
+        for name in await _all_holding(product, {TOLD: {"$exists": True}}):
+            await state.database(product)[name].update_many(
+                {TOLD: {"$exists": True}}, {"$unset": {CARRIED: 1, TOLD: 1}}
+            )

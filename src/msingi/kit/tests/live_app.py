@@ -1,6 +1,5 @@
 """A small application for test_live.py: boards that can be followed, and tokens that say plainly who asks."""
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from msingi.kit.actors import Actor
 from msingi.kit.errors import NotFound
 from msingi.kit.live import Key, Topic
 from msingi.kit.product import Product
-from msingi.kit.tests.waiting import ended
+from msingi.kit.tests.waiting import beside
 
 
 async def board_for(id: str, actor: Actor) -> None:
@@ -58,9 +57,8 @@ products = [Product(name="boards", title="Boards", summary="What is to be seen."
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     async with state.running(config.load(config.Settings, os.environ), products):
         drain.install()
-        tailer = asyncio.create_task(live.run_tailer())
-        yield
-        await ended(tailer)
+        async with beside(live.run_tailer):
+            yield
 
 
 def serve() -> Any:

@@ -20,7 +20,7 @@ from msingi.kit.live import sockets
 from msingi.kit.live.wire import Wire
 from msingi.kit.product import Product
 from msingi.kit.testing import Client, House, house_of
-from msingi.kit.tests.waiting import ended
+from msingi.kit.tests.waiting import beside
 from msingi.kit.unit import atomic
 
 
@@ -217,15 +217,12 @@ async def test_l1_several_workers_at_once_make_one_chain() -> None:
 async def test_l1_after_a_crash_between_entry_and_link_the_next_worker_goes_on() -> None:
     await linked(2)
     await note("tests.happened", actor="ann")  # and the worker is gone
-    task = asyncio.create_task(audit_chain.run())
-    try:
+    async with beside(audit_chain.run):
         await until_linked(3)
         await note("tests.happened", actor="ann")
         before = asyncio.get_running_loop().time()
         await until_linked(4)
         assert asyncio.get_running_loop().time() - before < 1.0
-    finally:
-        await ended(task)
     assert (await audit_chain.verify()).checked == 4
     assert await leases.holding("audit", noop)
 

@@ -13,7 +13,7 @@ from msingi.kit.db import Paging, Row
 from msingi.kit.events import Event, emit
 from msingi.kit.tests import mill
 from msingi.kit.tests.mill import Ground, baked, both
-from msingi.kit.tests.waiting import ended
+from msingi.kit.tests.waiting import beside
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
@@ -401,11 +401,10 @@ async def test_c4_what_a_restarted_redis_no_longer_holds_is_read_from_the_outbox
 async def carried_and_unheard(*sacks: str) -> None:
     """Tell of these while a relay runs and nobody hears."""
     there = await state.redis().xlen(events_key())
-    carrier = asyncio.create_task(relay.run())
-    for sack in sacks:
-        await mill.grind(sack)
-    await until(lambda: carried(there + len(sacks)))
-    await ended(carrier)
+    async with beside(relay.run):
+        for sack in sacks:
+            await mill.grind(sack)
+        await until(lambda: carried(there + len(sacks)))
 
 
 async def test_what_was_cut_off_before_it_was_read_is_read_from_the_outboxes(monkeypatch: pytest.MonkeyPatch) -> None:

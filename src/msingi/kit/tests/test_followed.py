@@ -13,7 +13,7 @@ from msingi.kit.actors import permissions_of
 from msingi.kit.roles import Role
 from msingi.kit.state import State
 from msingi.kit.testing import test_settings
-from msingi.kit.tests.waiting import beside, ended, until
+from msingi.kit.tests.waiting import beside, until
 from msingi.kit.unit import atomic
 
 GUARDS = frozenset({"guard"})
@@ -127,10 +127,9 @@ async def test_a_stream_that_fails_is_opened_again() -> None:
     async def hear(change: Any) -> None:
         return
 
-    task = asyncio.create_task(followed.follow("trees", watch, begin, hear))
-    await asyncio.wait_for(begun.wait(), 5)
-    assert len(tried) == 3
-    await ended(task)
+    async with beside(lambda: followed.follow("trees", watch, begin, hear)):
+        await asyncio.wait_for(begun.wait(), 5)
+        assert len(tried) == 3
 
 
 def test_z4_what_a_role_keeps_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:

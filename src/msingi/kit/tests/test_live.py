@@ -37,7 +37,7 @@ from msingi.kit.live.wire import CLOSING
 from msingi.kit.testing import NEARBY, test_settings
 from msingi.kit.tests import copies, live_app
 from msingi.kit.tests.test_wire import Line, running, settled
-from msingi.kit.tests.waiting import ended
+from msingi.kit.tests.waiting import beside
 from msingi.kit.unit import atomic
 
 
@@ -820,15 +820,12 @@ async def here() -> AsyncIterator[Hub]:
 
 @asynccontextmanager
 async def tailing() -> AsyncIterator[Hub]:
-    tailer = asyncio.create_task(live.run_tailer())
     hub = state.part(Hub)
-    try:
+    async with beside(live.run_tailer):
         async with asyncio.timeout(10):
             while not hub.position:
                 await asyncio.sleep(0.01)
         yield hub
-    finally:
-        await ended(tailer)
 
 
 async def following(hub: Hub, after: str | None = None) -> Reader:

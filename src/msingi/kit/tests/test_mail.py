@@ -22,7 +22,7 @@ from msingi.kit.config import DEVELOPMENT_SECRET
 from msingi.kit.db import Paging
 from msingi.kit.errors import Stale
 from msingi.kit.product import Product
-from msingi.kit.tests.waiting import ended
+from msingi.kit.tests.waiting import beside
 from msingi.kit.unit import atomic, guarded
 
 LETTERS = {
@@ -189,14 +189,11 @@ async def test_a_letter_is_a_write_of_its_own(posted: state.State) -> None:
 
 async def test_a_running_worker_sends_at_once(posted: state.State, office: PostOffice) -> None:
     office.open()
-    worker = asyncio.create_task(mail.run())
-    try:
+    async with beside(mail.run):
         await until_heard(posted)
         first = await write()
         await until(lambda: office.taken, within=3)  # well before the next sweep
         assert office.ids == [f"<{first.id}@msingi.test>"]
-    finally:
-        await ended(worker)
 
 
 async def test_c7_a_letter_leaves_within_a_minute_of_a_refusing_servers_return(

@@ -25,11 +25,6 @@ async def beside(watch: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterato
     try:
         yield
     finally:
-        await ended(task)
-
-
-async def ended(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task that goes on for ever, again if that got lost, as `drain.end` says; raises what it raised."""
-    await drain.end([task])
-    if not task.cancelled():
-        task.result()
+        await drain.end([task])
+        if not task.cancelled():
+            task.result()

@@ -346,6 +346,7 @@ class Daraja:
 
     async def _paying_out(self, payout: Payout, fault: Fault) -> None:
         await asyncio.sleep(self.control.settings.pay_out_after)
+        payout.ended_at = nairobi_time()
         name = fault.get("fault")
         if name == "timed_out":
             payout.result = "0" if fault.get("done") else "1019"

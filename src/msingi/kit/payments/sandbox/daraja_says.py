@@ -53,6 +53,7 @@ class Payout(Struct):
     late_url: str
     result: str = ""
     receipt: str = ""
+    ended_at: datetime | None = None
 
 
 def refusal(status: int, code: str, message: str) -> Reply:
@@ -117,7 +118,7 @@ def payout_result(payout: Payout, fault: Fault) -> Body:
             "TransactionAmount": payout.amount if wrong is None else wrong,
             "B2CChargesPaidAccountAvailableFunds": -495,
             "B2CRecipientIsRegisteredCustomer": "Y",
-            "TransactionCompletedDateTime": f"{nairobi_time():%d.%m.%Y %H:%M:%S}",
+            "TransactionCompletedDateTime": f"{payout.ended_at:%d.%m.%Y %H:%M:%S}",
             "ReceiverPartyPublicName": f"{payout.number} - Amani Otieno",
         }
     return result(payout, payout.result, WORDS.get(payout.result, "The transaction did not succeed."), details)
@@ -133,7 +134,7 @@ def status_result(payout: Payout | None, own: str, fault: Fault) -> Body:
     if status == "Completed" and fault.get("fault") != "bare":
         wrong = fault.get("amount", payout.amount - 1) if fault.get("fault") == "wrong_amount" else None
         more: Body = {"Amount": payout.amount if wrong is None else wrong, "ReceiptNo": payout.receipt}
-        details |= {**more, "FinalisedTime": int(f"{nairobi_time():%Y%m%d%H%M%S}")}
+        details |= {**more, "FinalisedTime": int(f"{payout.ended_at:%Y%m%d%H%M%S}")}
     return result(about, "0", WORDS["0"], details)
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from msingi.kit import events
 from msingi.kit.product import Product as Manifest
+from msingi.kit.tests.waiting import beside
 from msingi.kit.unit import atomic
 from msingi.products.shop.jobs import stock as jobs
 from msingi.products.shop.models.catalogue import Product, Variant, Words, products
@@ -84,19 +85,14 @@ async def check_all() -> None:
 @asynccontextmanager
 async def watched() -> AsyncIterator[None]:
     """Look at every stock again and again meanwhile, from beside."""
-    over = False
 
     async def look() -> None:
-        while not over:  # to cancel it might do nothing: see drain.end
+        while True:
             await check_all()
             await asyncio.sleep(0.001)
 
-    looking = asyncio.create_task(look())
-    try:
+    async with beside(look):
         yield
-    finally:
-        over = True
-        await looking
     await check_all()
 
 

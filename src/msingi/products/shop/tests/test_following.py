@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +15,7 @@ from msingi.kit.live.hub import Hub
 from msingi.kit.live.telling import STREAM
 from msingi.kit.payments.testing import Bank
 from msingi.kit.testing import Client, World
+from msingi.kit.tests.waiting import beside
 from msingi.products.shop.actions import orders as acting
 from msingi.products.shop.actions.telling import recheck_of, topic_of
 from msingi.products.shop.models.orders import orders
@@ -85,15 +86,12 @@ async def stream(client: Client, topic: str, token: str = "", after: str = "") -
     }
     told, asked = Stream(), asyncio.Queue[Any]()
     asked.put_nowait({"type": "http.request", "body": b"", "more_body": False})
-    running = asyncio.create_task(client.house.app(scope, asked.get, told.send))
-    try:
-        await asyncio.wait_for(told.began.wait(), PATIENCE)
-        yield told
-    finally:
-        asked.put_nowait({"type": "http.disconnect"})
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+    async with beside(lambda: client.house.app(scope, asked.get, told.send)):
+        try:
+            await asyncio.wait_for(told.began.wait(), PATIENCE)
+            yield told
+        finally:
+            asked.put_nowait({"type": "http.disconnect"})
 
 
 async def status_of(client: Client, topic: str, token: str = "") -> int:
